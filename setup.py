@@ -1,0 +1,16 @@
+"""Builds the compiled parts. They are optional: without a compiler the package works, on their Python twins."""
+
+from setuptools import Extension, setup
+
+FLAGS = ["-O3", "-Wall", "-Wextra", "-Wno-cast-function-type", "-Wno-missing-field-initializers"]
+
+
+def compiled(name: str) -> Extension:
+    source = f"{name.replace('.', '/')}.c"
+    return Extension(name, [source], extra_compile_args=FLAGS, py_limited_api=True, optional=True)
+
+
+setup(
+    ext_modules=[compiled("otel_latency._native"), compiled("otel_latency.ingest._scanner")],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
