@@ -1,0 +1,494 @@
+/* Inner loops of counting, compiled: numbers to summaries, bucket counts, columns of rows.
+ *
+ * `native.py` holds the same functions in Python, for where no compiler was at hand, and says what each one does;
+ * tests/test_native.py holds both to one answer.
+ */
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+#include <string.h>
+
+enum { PER_OCTAVE = 64, SLOTS = 4096, LOWEST = -2048 }; /* indexes counted in an array: 2^-32 s to 2^32 s */
+
+static PyObject *array_type, *duration_name;
+
+/* Doubles (or 64-bit integers) of an array.array; 0 with an exception when it is no such thing. */
+static int view_of(PyObject *object, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, PyBUF_ND) < 0) return 0;
+    if (view->itemsize == 8) return 1;
+    PyBuffer_Release(view);
+    PyErr_SetString(PyExc_TypeError, "an array of 8-byte items is needed");
+    return 0;
+}
+
+static Py_ssize_t length_of(const Py_buffer *view) { return view->len / 8; }
+
+static PyObject *new_array(char type, const void *items, Py_ssize_t count)
+{
+    return PyObject_CallFunction(array_type, "Cy#", type, items, count * 8);
+}
+
+static PyObject *summarise(PyObject *Py_UNUSED(module), PyObject *values)
+{
+    Py_buffer view;
+    if (!view_of(values, &view)) return NULL;
+    const double *value = view.buf;
+    double sum = 0, low = INFINITY, high = -INFINITY;
+    int finite = 1;
+    for (Py_ssize_t i = 0; i < length_of(&view); i++) {
+        finite &= isfinite(value[i]) != 0;
+        sum += value[i];
+        if (value[i] < low) low = value[i];
+        if (value[i] > high) high = value[i];
+    }
+    PyBuffer_Release(&view);
+    if (!finite) {
+        PyErr_SetString(PyExc_ValueError, "a value is not a finite number");
+        return NULL;
+    }
+    return Py_BuildValue("ddd", sum, low, high);
+}
+
+static int add_one(PyObject *counts, long index, long long amount)
+{
+    int failed = -1;
+    PyObject *key = PyLong_FromLong(index), *old = key ? PyDict_GetItemWithError(counts, key) : NULL;
+    if (key && !PyErr_Occurred()) {
+        PyObject *sum = PyLong_FromLongLong(amount + (old ? PyLong_AsLongLong(old) : 0));
+        if (sum && !PyErr_Occurred()) failed = PyDict_SetItem(counts, key, sum);
+        Py_XDECREF(sum);
+    }
+    Py_XDECREF(key);
+    return failed;
+}
+
+static PyObject *count_buckets(PyObject *Py_UNUSED(module), PyObject *values)
+{
+    Py_buffer view;
+    unsigned int tally[SLOTS] = {0};
+    int low = SLOTS, high = -1, failed = 0;
+    if (!view_of(values, &view)) return NULL;
+    PyObject *counts = PyDict_New();
+    const double *value = view.buf;
+    for (Py_ssize_t i = 0; counts && !failed && i < length_of(&view); i++) {
+        if (!(value[i] > 0)) continue;
+        double index = ceil(log2(value[i]) * PER_OCTAVE);
+        if (index >= LOWEST && index < LOWEST + SLOTS) {
+            int slot = (int)index - LOWEST;
+            tally[slot]++;
+            if (slot < low) low = slot;
+            if (slot > high) high = slot;
+        } else {
+            failed = add_one(counts, (long)index, 1);
+        }
+    }
+    PyBuffer_Release(&view);
+    for (int slot = low; counts && !failed && slot <= high; slot++)
+        if (tally[slot]) failed = add_one(counts, slot + LOWEST, tally[slot]);
+    if (failed) Py_CLEAR(counts);
+    return counts;
+}
+
+static PyObject *count_bounds(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *values, *bounds, *counts, *result = NULL;
+    Py_buffer value_view = {0}, bound_view = {0}, count_view = {0};
+    if (!PyArg_ParseTuple(args, "OOO", &values, &bounds, &counts)) return NULL;
+    if (!view_of(values, &value_view) || !view_of(bounds, &bound_view) || !view_of(counts, &count_view)) goto done;
+    const double *value = value_view.buf, *bound = bound_view.buf;
+    long long *count = count_view.buf;
+    if (length_of(&count_view) != length_of(&bound_view) + 1) {
+        PyErr_SetString(PyExc_ValueError, "one more count than bounds is needed");
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < length_of(&value_view); i++) {
+        Py_ssize_t low = 0, high = length_of(&bound_view);
+        while (low < high) { /* the first bound that is not below the value */
+            Py_ssize_t middle = (low + high) / 2;
+            if (bound[middle] < value[i]) low = middle + 1;
+            else high = middle;
+        }
+        count[low]++;
+    }
+    result = Py_NewRef(Py_None);
+done:
+    if (value_view.obj) PyBuffer_Release(&value_view);
+    if (bound_view.obj) PyBuffer_Release(&bound_view);
+    if (count_view.obj) PyBuffer_Release(&count_view);
+    return result;
+}
+
+static PyObject *add_counts(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *into, *counts, *key, *amount;
+    Py_ssize_t position = 0;
+    if (!PyArg_ParseTuple(args, "O!O!", &PyDict_Type, &into, &PyDict_Type, &counts)) return NULL;
+    if (into == counts) {
+        PyErr_SetString(PyExc_ValueError, "counts cannot be added to themselves");
+        return NULL;
+    }
+    while (PyDict_Next(counts, &position, &key, &amount)) {
+        PyObject *old = PyDict_GetItemWithError(into, key);
+        PyObject *sum = old ? PyNumber_Add(old, amount) : (PyErr_Occurred() ? NULL : Py_NewRef(amount));
+        int failed = !sum || PyDict_SetItem(into, key, sum) < 0;
+        Py_XDECREF(sum);
+        if (failed) return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+typedef struct { long long key; Py_ssize_t count; double *next; } Group;
+
+/* The number of a key's group, made when it is new; -1 when out of memory. Neighbours mostly share a key. */
+static Py_ssize_t group_of(Group **groups, Py_ssize_t *used, Py_ssize_t last, long long key)
+{
+    if (last < *used && (*groups)[last].key == key) return last;
+    for (Py_ssize_t i = 0; i < *used; i++)
+        if ((*groups)[i].key == key) return i;
+    if ((*used & (*used - 1)) == 0) { /* at each power of two there is room for as many again */
+        Group *grown = PyMem_Realloc(*groups, (size_t)(*used ? 2 * *used : 1) * sizeof(Group));
+        if (!grown) return -1;
+        *groups = grown;
+    }
+    (*groups)[*used] = (Group){key, 0, NULL};
+    return (*used)++;
+}
+
+static PyObject *split(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *values, *keys, *result = NULL;
+    Py_buffer value_view = {0}, key_view = {0};
+    Group *groups = NULL;
+    Py_ssize_t *member = NULL, used = 0, last = 0;
+    double *sorted = NULL, *room;
+    if (!PyArg_ParseTuple(args, "OO", &values, &keys)) return NULL;
+    if (!view_of(values, &value_view) || !view_of(keys, &key_view)) goto done;
+    Py_ssize_t count = length_of(&key_view);
+    const double *value = value_view.buf;
+    const long long *key = key_view.buf;
+    if (length_of(&value_view) != count) {
+        PyErr_SetString(PyExc_ValueError, "as many keys as values are needed");
+        goto done;
+    }
+    member = PyMem_Malloc((size_t)(count + 1) * sizeof *member);
+    room = sorted = PyMem_Malloc((size_t)(count + 1) * sizeof *sorted);
+    if (!member || !sorted) goto no_memory;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if ((member[i] = last = group_of(&groups, &used, last, key[i])) < 0) goto no_memory;
+        groups[last].count++;
+    }
+    for (Py_ssize_t g = 0; g < used; room += groups[g++].count) groups[g].next = room;
+    for (Py_ssize_t i = 0; i < count; i++) *groups[member[i]].next++ = value[i];
+    result = PyDict_New();
+    for (Py_ssize_t g = 0; result && g < used; g++) {
+        PyObject *number = PyLong_FromLongLong(groups[g].key);
+        PyObject *group = new_array('d', groups[g].next - groups[g].count, groups[g].count);
+        if (!number || !group || PyDict_SetItem(result, number, group) < 0) Py_CLEAR(result);
+        Py_XDECREF(number);
+        Py_XDECREF(group);
+    }
+    goto done;
+no_memory:
+    PyErr_NoMemory();
+done:
+    PyMem_Free(groups);
+    PyMem_Free(member);
+    PyMem_Free(sorted);
+    if (value_view.obj) PyBuffer_Release(&value_view);
+    if (key_view.obj) PyBuffer_Release(&key_view);
+    return result;
+}
+
+/* ---- Piles: rows taken apart as they come, by profile -------------------------------------------------------- */
+
+enum { MAX_NAMES = 32 }; /* measures of one profile; there are some forty fields, and no span has half of them */
+
+/* Values with the quantum of each, and the row of the largest. */
+typedef struct { double *values; long long *quanta; Py_ssize_t used, room; PyObject *largest; double maximum; } Column;
+
+typedef struct { PyObject *name; int is_latency; double sum; Column column; } Measure;
+
+typedef struct { PyObject *profile; Column durations; Measure measures[MAX_NAMES]; int measure_count; } Pile;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *latencies;
+    unsigned long long quantum;
+    Pile **table; /* by the profile's address; a power of two of slots, at most half of them taken */
+    size_t slots, used;
+} Piles;
+
+static int push(Column *column, double value, long long quantum, PyObject *row)
+{
+    if (column->used == column->room) {
+        Py_ssize_t room = column->room ? 2 * column->room : 8;
+        double *values = PyMem_Realloc(column->values, (size_t)room * sizeof(double));
+        if (values) column->values = values;
+        long long *quanta = PyMem_Realloc(column->quanta, (size_t)room * sizeof(long long));
+        if (quanta) column->quanta = quanta;
+        if (!values || !quanta) return -1;
+        column->room = room;
+    }
+    if (!column->largest || value > column->maximum) {
+        PyObject *former = column->largest;
+        column->largest = Py_NewRef(row);
+        Py_XDECREF(former);
+        column->maximum = value;
+    }
+    column->values[column->used] = value;
+    column->quanta[column->used++] = quantum;
+    return 0;
+}
+
+static size_t slot_of(const Piles *self, const PyObject *profile)
+{
+    size_t slot = ((size_t)profile >> 4) * 0x9e3779b97f4a7c15u >> 20 & (self->slots - 1);
+    while (self->table[slot] && self->table[slot]->profile != profile) slot = (slot + 1) & (self->slots - 1);
+    return slot;
+}
+
+static int widen(Piles *self)
+{
+    Pile **old = self->table;
+    size_t old_slots = self->slots;
+    Pile **table = PyMem_Calloc(old_slots ? 2 * old_slots : 64, sizeof *table);
+    if (!table) return -1;
+    self->table = table;
+    self->slots = old_slots ? 2 * old_slots : 64;
+    for (size_t i = 0; i < old_slots; i++)
+        if (old[i]) self->table[slot_of(self, old[i]->profile)] = old[i];
+    PyMem_Free(old);
+    return 0;
+}
+
+static Pile *pile_of(Piles *self, PyObject *profile)
+{
+    if (2 * (self->used + 1) > self->slots && widen(self) < 0) return NULL;
+    size_t slot = slot_of(self, profile);
+    if (!self->table[slot]) {
+        Pile *pile = PyMem_Calloc(1, sizeof *pile);
+        if (!pile) return NULL;
+        pile->profile = Py_NewRef(profile);
+        self->table[slot] = pile;
+        self->used++;
+    }
+    return self->table[slot];
+}
+
+/* The measure of that name: mostly the same object as in the row before. NULL when there are too many. */
+static Measure *measure_of(Piles *self, Pile *pile, PyObject *name)
+{
+    for (int i = 0; i < pile->measure_count; i++)
+        if (pile->measures[i].name == name) return &pile->measures[i];
+    for (int i = 0; i < pile->measure_count; i++)
+        if (PyUnicode_Compare(pile->measures[i].name, name) == 0) return &pile->measures[i];
+    if (pile->measure_count == MAX_NAMES) return NULL;
+    Measure *measure = &pile->measures[pile->measure_count++];
+    measure->name = Py_NewRef(name);
+    measure->is_latency = PyDict_Contains(self->latencies, name) == 1;
+    return measure;
+}
+
+static int add_row(Piles *self, PyObject *row)
+{
+    if (!PyTuple_Check(row) || PyTuple_Size(row) != 7) {
+        PyErr_SetString(PyExc_TypeError, "a row has seven parts");
+        return -1;
+    }
+    unsigned long long start = PyLong_AsUnsignedLongLong(PyTuple_GetItem(row, 4));
+    unsigned long long end = PyLong_AsUnsignedLongLong(PyTuple_GetItem(row, 5));
+    if (PyErr_Occurred()) return -1;
+    double seconds = end >= start ? (double)(end - start) * 1e-9 : -((double)(start - end) * 1e-9);
+    long long quantum = (long long)(end / self->quantum);
+    PyObject *measures = PyTuple_GetItem(row, 6), *name, *value;
+    Py_ssize_t position = 0;
+    PyObject *told = PyDict_Check(measures) ? PyDict_GetItemWithError(measures, duration_name) : NULL;
+    if (told && PyFloat_Check(told)) seconds = PyFloat_AsDouble(told);
+    Pile *pile = pile_of(self, PyTuple_GetItem(row, 0));
+    if (!pile || push(&pile->durations, seconds, quantum, row) < 0) goto no_memory;
+    while (PyDict_Check(measures) && PyDict_Next(measures, &position, &name, &value)) {
+        int is_float = PyFloat_Check(value);
+        if (!is_float && !PyLong_Check(value)) continue;
+        double number = is_float ? PyFloat_AsDouble(value) : PyLong_AsDouble(value);
+        if (number == -1 && PyErr_Occurred()) return -1;
+        Measure *measure = measure_of(self, pile, name);
+        if (!measure) continue;
+        measure->sum += number;
+        if (measure->is_latency && push(&measure->column, number, quantum, row) < 0) goto no_memory;
+    }
+    return 0;
+no_memory:
+    PyErr_NoMemory();
+    return -1;
+}
+
+static PyObject *piles_add(Piles *self, PyObject *rows)
+{
+    if (!PyList_Check(rows)) return PyErr_Format(PyExc_TypeError, "a list of rows is needed");
+    for (Py_ssize_t i = 0; i < PyList_Size(rows); i++)
+        if (add_row(self, PyList_GetItem(rows, i)) < 0) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* (values, quanta, row of the largest) */
+static PyObject *column_of(const Column *column)
+{
+    PyObject *values = new_array('d', column->values, column->used), *quanta = new_array('q', column->quanta, column->used);
+    PyObject *result = values && quanta ? PyTuple_Pack(3, values, quanta, column->largest) : NULL;
+    Py_XDECREF(values);
+    Py_XDECREF(quanta);
+    return result;
+}
+
+static PyObject *object_of(const Pile *pile)
+{
+    PyObject *durations = column_of(&pile->durations), *sums = PyDict_New(), *latencies = PyDict_New(), *result = NULL;
+    int failed = !durations || !sums || !latencies;
+    for (int i = 0; i < pile->measure_count && !failed; i++) {
+        const Measure *measure = &pile->measures[i];
+        PyObject *value = measure->is_latency ? column_of(&measure->column) : PyFloat_FromDouble(measure->sum);
+        failed = !value || PyDict_SetItem(measure->is_latency ? latencies : sums, measure->name, value) < 0;
+        Py_XDECREF(value);
+    }
+    if (!failed) result = PyTuple_Pack(4, pile->profile, durations, sums, latencies);
+    Py_XDECREF(durations);
+    Py_XDECREF(sums);
+    Py_XDECREF(latencies);
+    return result;
+}
+
+static void free_column(Column *column)
+{
+    PyMem_Free(column->values);
+    PyMem_Free(column->quanta);
+    Py_XDECREF(column->largest);
+}
+
+static void free_piles(Pile **table, size_t slots)
+{
+    for (size_t i = 0; i < slots; i++) {
+        Pile *pile = table[i];
+        if (!pile) continue;
+        free_column(&pile->durations);
+        for (int m = 0; m < pile->measure_count; m++) {
+            free_column(&pile->measures[m].column);
+            Py_DECREF(pile->measures[m].name);
+        }
+        Py_DECREF(pile->profile);
+        PyMem_Free(pile);
+    }
+    PyMem_Free(table);
+}
+
+static PyObject *piles_take(Piles *self, PyObject *Py_UNUSED(none))
+{
+    PyObject *result = PyList_New(0);
+    Pile **table = self->table;
+    size_t slots = self->slots;
+    self->table = NULL;
+    self->slots = self->used = 0;
+    for (size_t i = 0; i < slots && result; i++) {
+        PyObject *pile = table[i] ? object_of(table[i]) : NULL;
+        if (table[i] && (!pile || PyList_Append(result, pile) < 0)) Py_CLEAR(result);
+        Py_XDECREF(pile);
+    }
+    free_piles(table, slots);
+    return result;
+}
+
+static int piles_init(Piles *self, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *latencies;
+    if (!PyArg_ParseTuple(args, "KO!", &self->quantum, &PyDict_Type, &latencies)) return -1;
+    if (!self->quantum || self->latencies) {
+        PyErr_SetString(PyExc_ValueError, "a positive quantum is needed, once");
+        return -1;
+    }
+    self->latencies = Py_NewRef(latencies);
+    return 0;
+}
+
+static int piles_traverse(Piles *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->latencies);
+    for (size_t i = 0; i < self->slots; i++) {
+        Pile *pile = self->table[i];
+        if (!pile) continue;
+        Py_VISIT(pile->profile);
+        Py_VISIT(pile->durations.largest);
+        for (int m = 0; m < pile->measure_count; m++) Py_VISIT(pile->measures[m].column.largest);
+    }
+    return 0;
+}
+
+static int piles_clear(Piles *self)
+{
+    Pile **table = self->table;
+    size_t slots = self->slots;
+    self->table = NULL;
+    self->slots = self->used = 0;
+    free_piles(table, slots);
+    Py_CLEAR(self->latencies);
+    return 0;
+}
+
+static void piles_dealloc(Piles *self)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    PyObject_GC_UnTrack(self);
+    piles_clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef piles_methods[] = {
+    {"add", (PyCFunction)piles_add, METH_O, NULL},
+    {"take", (PyCFunction)piles_take, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot piles_slots[] = {
+    {Py_tp_init, piles_init},
+    {Py_tp_traverse, piles_traverse},
+    {Py_tp_clear, piles_clear},
+    {Py_tp_dealloc, piles_dealloc},
+    {Py_tp_methods, piles_methods},
+    {0, NULL},
+};
+
+static PyType_Spec piles_spec = {
+    .name = "otel_latency._native.Piles",
+    .basicsize = sizeof(Piles),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = piles_slots,
+};
+
+static PyMethodDef methods[] = {
+    {"summarise", summarise, METH_O, NULL},
+    {"count_buckets", count_buckets, METH_O, NULL},
+    {"count_bounds", count_bounds, METH_VARARGS, NULL},
+    {"add_counts", add_counts, METH_VARARGS, NULL},
+    {"split", split, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_native", "Inner loops of counting, compiled; see native.py.", -1, methods, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    PyObject *array_module = PyImport_ImportModule("array"), *self = NULL, *type = NULL;
+    if (!array_module) return NULL;
+    array_type = PyObject_GetAttrString(array_module, "array");
+    Py_DECREF(array_module);
+    duration_name = PyUnicode_InternFromString("duration");
+    if (!array_type || !duration_name || !(self = PyModule_Create(&module)) || !(type = PyType_FromSpec(&piles_spec))
+        || PyModule_AddObjectRef(self, "Piles", type) < 0)
+        Py_CLEAR(self);
+    Py_XDECREF(type);
+    return self;
+}
