@@ -1,0 +1,342 @@
+"""Spans in, metric families out: every latency as histogram, native histogram and sliding quantiles.
+
+`add` only sorts what rows hold by profile; the work is done on whole piles, once per tick, in `fold`. Nothing waits
+unseen between the two: a reader who calls `families` folds first.
+
+Label sets are capped at `max_series`. What comes after the cap is counted, exactly, in one overflow label set per
+kind. A label set that saw nothing for `expire_after` seconds is forgotten.
+
+Cost: 0.2 us a span in `add`; in `fold` about 10 us per profile and 20 us per touched label set.
+Memory: about 2 KiB per label set, plus its windows (see `windows`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from otel_latency.aggregate.distribution import DURATION_BOUNDS, TOKEN_BOUNDS, Distribution
+from otel_latency.aggregate.recent import RecentSpans
+from otel_latency.aggregate.windows import QUANTUM_NS
+from otel_latency.native import Piles
+from otel_latency.records import (
+    Exemplar,
+    Family,
+    HistogramSeries,
+    Labels,
+    Profile,
+    SpanRow,
+    SummarySeries,
+    ValueSeries,
+)
+
+QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
+OVERFLOW: Final[Labels] = (("otel_metric_overflow", "true"),)
+MAX_PENDING: Final = 32_768
+"""Rows kept until the next fold; more are folded at once, so that a burst cannot fill the memory."""
+FUTURE_QUANTA: Final = 20
+"""Clocks differ: an end up to 5 s ahead is taken for now without a word, one beyond is counted as adjusted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latency:
+    """A family of latencies: a histogram, and where `window` is set its summary over sliding windows."""
+
+    name: str
+    help: str
+    window: str = ""
+    bounds: array[float] = field(default_factory=lambda: DURATION_BOUNDS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Total:
+    """A family of counters, with the label that tells its parts apart."""
+
+    name: str
+    help: str
+    label: str = ""
+
+
+def _latency(name: str, help_: str, bounds: array[float] = DURATION_BOUNDS) -> Latency:
+    stem = name.removesuffix("_seconds").removesuffix("_duration")
+    return Latency(name, help_, f"{stem}_window_seconds", bounds)
+
+
+TURN_DURATION = _latency("otel_latency_turn_duration_seconds", "Whole turns, first to last byte.")
+STAGE_DURATION = _latency("otel_latency_stage_duration_seconds", "Stages of turns.")
+LLM_DURATION = _latency("otel_latency_llm_duration_seconds", "LLM calls.")
+CLIENT_DURATION = Latency("gen_ai_client_operation_duration_seconds", "GenAI operations, by the GenAI conventions.")
+
+TURN_MEASURES = {
+    "ttft": _latency("otel_latency_turn_time_to_first_token_seconds", "From the turn's start to its first token."),
+    "ttfs": _latency("otel_latency_turn_time_to_first_sentence_seconds", "... to its first sentence."),
+    "tts_start": _latency("otel_latency_turn_time_to_first_tts_seconds", "... to its first start of speech synthesis."),
+    "ttfa": _latency("otel_latency_turn_time_to_first_audio_seconds", "... to its first audio."),
+}
+LLM_MEASURES = {
+    "ttft": _latency("otel_latency_llm_time_to_first_token_seconds", "From request to first generated token."),
+    "tpot": _latency("otel_latency_llm_time_per_output_token_seconds", "Mean gap of tokens.", TOKEN_BOUNDS),
+}
+CLIENT_MEASURES = {
+    "ttfc": Latency(
+        "gen_ai_client_operation_time_to_first_chunk_seconds", "From request to first chunk, by the GenAI conventions."
+    ),
+}
+
+TURNS = Total("otel_latency_turns_total", "Turns, by how they ended.", "status")
+STAGES = Total("otel_latency_stages_total", "Stages, by how they ended.", "status")
+LLM_CALLS = Total("otel_latency_llm_calls_total", "LLM calls, by how they ended.", "status")
+LLM_RETRIES = Total("otel_latency_llm_retries_total", "Attempts after the first.", "reason")
+LLM_TOKENS = Total("otel_latency_llm_tokens_total", "Tokens, by type; input includes cached tokens.", "type")
+LLM_COST = Total("otel_latency_llm_cost_usd_total", "Cost as far as it is known, in US dollars.")
+
+LLM_TOTALS = {
+    "input_tokens": (LLM_TOKENS, "input"),
+    "output_tokens": (LLM_TOKENS, "output"),
+    "cache_read_tokens": (LLM_TOKENS, "cache_read"),
+    "cache_write_tokens": (LLM_TOKENS, "cache_write"),
+    "reasoning_tokens": (LLM_TOKENS, "reasoning"),
+    "audio_input_tokens": (LLM_TOKENS, "audio_input"),
+    "audio_output_tokens": (LLM_TOKENS, "audio_output"),
+    "cost_usd": (LLM_COST, ""),
+    "retries": (LLM_RETRIES, "unknown"),
+}
+
+
+class Entity:
+    """One label set with everything that is counted for it."""
+
+    __slots__ = ("created", "labels", "latencies", "seen", "totals")
+
+    def __init__(self, labels: Labels, created: float) -> None:
+        self.labels = labels
+        self.created = created
+        self.seen = created
+        self.latencies: dict[Latency, Distribution] = {}
+        self.totals: dict[tuple[Total, str], float] = {}
+
+    def latency(self, family: Latency) -> Distribution:
+        distribution = self.latencies.get(family)
+        if distribution is None:
+            distribution = Distribution(family.bounds, self.seen, windowed=bool(family.window))
+            self.latencies[family] = distribution
+        return distribution
+
+    def count(self, family: Total, part: str, amount: float) -> None:
+        key = family, part
+        self.totals[key] = self.totals.get(key, 0) + amount
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where the spans of one profile are counted."""
+
+    durations: Sequence[tuple[Entity, Latency]]
+    calls: Sequence[tuple[Entity, Total]]
+    measures: dict[str, Sequence[tuple[Entity, Latency]]]
+    totals: dict[str, tuple[Entity, Total, str]]
+
+
+class Aggregator:
+    """Counts spans by turn, stage and LLM call."""
+
+    def __init__(self, *, max_series: int = 2000, expire_after: float = 900.0) -> None:
+        self._max_series = max_series
+        self._expire_after = expire_after
+        self._recent = RecentSpans()
+        self._piles = Piles(QUANTUM_NS, dict.fromkeys([*TURN_MEASURES, *LLM_MEASURES, *CLIENT_MEASURES]))
+        self._pending_count = 0
+        self._entities: dict[tuple[str, Labels], Entity] = {}
+        self._targets: dict[Profile, Targets] = {}
+        self._touched: set[Distribution] = set()
+        self._now = 0.0
+        self.version = 0
+        """Grows whenever `families` would answer something new."""
+        self.dropped: Counter[str] = Counter()
+        """Spans that were not counted, by reason: `duplicate`."""
+        self.adjusted: Counter[str] = Counter()
+        """Spans whose times were corrected, by reason: `negative_duration`, `future`."""
+        self.overflowed: Counter[str] = Counter()
+        """Times a new label set found no room, by kind."""
+
+    def add(self, rows: list[SpanRow], now: float) -> None:
+        """Take finished spans; *now* is Unix seconds. A span seen before is dropped."""
+        fresh = self._recent.fresh(rows)
+        self.dropped["duplicate"] += len(rows) - len(fresh)
+        self._piles.add(fresh)
+        self._pending_count += len(fresh)
+        if self._pending_count >= MAX_PENDING:
+            self.fold(now)
+
+    def fold(self, now: float) -> None:
+        """Count what was added since the last fold. Called at every tick and before every read."""
+        self._now = now
+        self._recent.turn(now)
+        if not self._pending_count:
+            return
+        self._pending_count = 0
+        self.version += 1
+        for profile, (durations, quanta, slowest), sums, latencies in self._piles.take():
+            targets = self._targets.get(profile) or self._new_targets(profile)
+            self._correct(durations, quanta)
+            self._buffer(targets.durations, durations, quanta, slowest)
+            for name, amount in sums.items():
+                if name in targets.totals:
+                    entity, total, part = targets.totals[name]
+                    entity.count(total, part, amount)
+            for name, (values, ended, largest) in latencies.items():
+                self._buffer(targets.measures.get(name, ()), values, ended, largest)
+            for entity, family in targets.calls:
+                entity.count(family, profile.status, len(durations))
+        present = self._present()
+        for distribution in self._touched:
+            distribution.settle(present)
+        self._touched.clear()
+
+    def expire(self, now: float) -> int:
+        """Forget label sets without news for `expire_after` seconds; returns how many. Called every minute or so."""
+        self.fold(now)
+        gone = [key for key, entity in self._entities.items() if now - entity.seen > self._expire_after]
+        for key in gone:
+            del self._entities[key]
+        if gone:
+            self._targets.clear()
+            self.version += 1
+        return len(gone)
+
+    @property
+    def series(self) -> int:
+        """Label sets held, overflow included."""
+        return len(self._entities)
+
+    def families(self, now: float) -> list[Family]:
+        """Everything counted so far, as metric families in the order of design §6."""
+        self.fold(now)
+        by_latency: defaultdict[Latency, list[tuple[Entity, Distribution]]] = defaultdict(list)
+        by_total: defaultdict[Total, list[ValueSeries]] = defaultdict(list)
+        for entity in self._entities.values():
+            for latency, distribution in entity.latencies.items():
+                by_latency[latency].append((entity, distribution))
+            for (total, part), amount in entity.totals.items():
+                labels = (*entity.labels, (total.label, part)) if total.label else entity.labels
+                by_total[total].append(ValueSeries(labels, amount, entity.created))
+        families = []
+        for latency, found in by_latency.items():
+            families.append(self._histogram_family(latency, found))
+            if latency.window:
+                families.append(self._window_family(latency, found))
+        families += [Family(total.name, "counter", total.help, series) for total, series in by_total.items()]
+        return families
+
+    def _correct(self, durations: array[float], quanta: array[int]) -> None:
+        """Clocks step and differ: no duration is negative, and the future counts as now."""
+        if min(durations) < 0:
+            self.adjusted["negative_duration"] += sum(duration < 0 for duration in durations)
+            durations[:] = array("d", [max(duration, 0.0) for duration in durations])
+        present = self._present()
+        if max(quanta) > present:
+            self.adjusted["future"] += sum(quantum > present + FUTURE_QUANTA for quantum in quanta)
+            quanta[:] = array("q", [min(quantum, present) for quantum in quanta])
+
+    def _buffer(
+        self, places: Sequence[tuple[Entity, Latency]], values: array[float], quanta: array[int], largest: SpanRow
+    ) -> None:
+        exemplar = Exemplar(max(values), largest[1].hex(), largest[2].hex(), largest[5] * 1e-9)
+        for entity, family in places:
+            entity.seen = self._now
+            distribution = entity.latency(family)
+            distribution.buffer(values, quanta)
+            distribution.show(exemplar, self._now)
+            self._touched.add(distribution)
+
+    def _present(self) -> int:
+        return int(self._now * 1e9) // QUANTUM_NS
+
+    def _new_targets(self, profile: Profile) -> Targets:
+        durations: list[tuple[Entity, Latency]] = []
+        calls: list[tuple[Entity, Total]] = []
+        measures: defaultdict[str, list[tuple[Entity, Latency]]] = defaultdict(list)
+        totals: dict[str, tuple[Entity, Total, str]] = {}
+
+        def counted(entity: Entity, duration: Latency, fields: dict[str, Latency], total: Total | None) -> None:
+            durations.append((entity, duration))
+            for name, latency in fields.items():
+                measures[name].append((entity, latency))
+            if total:
+                calls.append((entity, total))
+
+        if profile.turn:
+            labels = (("service", profile.service), ("turn", profile.turn))
+            counted(self._entity("turn", labels), TURN_DURATION, TURN_MEASURES, TURNS)
+        if profile.stage:
+            labels = (("service", profile.service), ("stage", profile.stage))
+            counted(self._entity("stage", labels), STAGE_DURATION, {}, STAGES)
+        if profile.llm:
+            call = self._entity("llm", _llm_labels(profile))
+            counted(call, LLM_DURATION, LLM_MEASURES, LLM_CALLS)
+            totals = {name: (call, total, part) for name, (total, part) in LLM_TOTALS.items()}
+            if profile.llm.origin == "client":
+                counted(self._entity("client", _client_labels(profile)), CLIENT_DURATION, CLIENT_MEASURES, None)
+        targets = Targets(durations, calls, dict(measures), totals)
+        if len(self._targets) >= 2 * self._max_series + 1000:
+            self._targets.clear()
+        self._targets[profile] = targets
+        return targets
+
+    def _entity(self, kind: str, labels: Labels) -> Entity:
+        entity = self._entities.get((kind, labels))
+        if entity is None and len(self._entities) >= self._max_series - 4:  # one overflow set per kind has its place
+            self.overflowed[kind] += 1
+            labels = OVERFLOW
+            entity = self._entities.get((kind, labels))
+        if entity is None:
+            entity = self._entities[kind, labels] = Entity(labels, self._now)
+        return entity
+
+    def _histogram_family(self, latency: Latency, found: list[tuple[Entity, Distribution]]) -> Family:
+        series = [
+            HistogramSeries(
+                labels=entity.labels,
+                count=one.total.count,
+                sum=one.total.sum,
+                buckets=one.cumulative_buckets(),
+                native=one.total.bucket_counts(),
+                zero_count=one.total.non_positive_count(),
+                exemplar=one.exemplar(self._now),
+                created=one.created,
+            )
+            for entity, one in found
+        ]
+        return Family(latency.name, "histogram", latency.help, series, "seconds")
+
+    def _window_family(self, latency: Latency, found: list[tuple[Entity, Distribution]]) -> Family:
+        series = []
+        for entity, one in found:
+            assert one.windows is not None
+            one.windows.advance(self._present())
+            for horizon, values in one.windows.sliding(QUANTILES):
+                labels = (*entity.labels, ("window", horizon))
+                pairs = tuple(zip(QUANTILES, values, strict=True))
+                series.append(SummarySeries(labels, one.total.count, one.total.sum, pairs, one.created))
+        return Family(latency.window, "summary", f"{latency.help} Quantiles over sliding windows.", series, "seconds")
+
+
+def _llm_labels(profile: Profile) -> Labels:
+    llm = profile.llm
+    assert llm
+    return (("service", profile.service), ("provider", llm.provider), ("model", llm.model), ("task", llm.task))
+
+
+def _client_labels(profile: Profile) -> Labels:
+    llm = profile.llm
+    assert llm
+    return (
+        ("service", profile.service),
+        ("gen_ai_operation_name", llm.operation),
+        ("gen_ai_provider_name", llm.provider),
+        ("gen_ai_request_model", llm.model),
+        ("error_type", llm.error_type),
+    )

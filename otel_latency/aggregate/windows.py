@@ -1,0 +1,187 @@
+"""The recent past of one series: rings of 250 ms, 1 s and 1 min windows, and quantiles that slide over them.
+
+A delta (a sketch of values that ended in the same 250 ms) is added to its window at every resolution, so a coarse
+window always equals the merge of the fine ones under it, late arrivals included. A sliding quantile is exact while
+its horizon holds at most `EXACT_LIMIT` values; beyond that it comes from running bucket counts, which windows join
+when they close and leave when they are too old, so that reading costs the same at any rate.
+
+Memory per series: at most 240 + 300 + 60 windows, of 8 bytes a value up to 250 values, else 12 bytes a bucket. A
+series without traffic holds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from otel_latency.native import add_counts
+from otel_latency.sketch import EXACT_LIMIT, Sketch, bucket_quantiles, nearest_rank
+
+QUANTUM_NS = 250_000_000
+"""Width of the finest window; every delta lies in one of them."""
+
+
+class Resolution(NamedTuple):
+    """A ring: `quanta` of 250 ms to a window, `length` windows kept."""
+
+    name: str
+    quanta: int
+    length: int
+
+
+REAL_TIME = Resolution("250ms", 1, 240)
+SYSTEM = Resolution("1s", 4, 300)
+AGGREGATE = Resolution("1m", 240, 60)
+
+OLDEST = max(resolution.quanta * resolution.length for resolution in (REAL_TIME, SYSTEM, AGGREGATE))
+
+HORIZONS = {"10s": (REAL_TIME, 40), "1m": (SYSTEM, 60), "5m": (SYSTEM, 300)}
+"""Sliding window -> the ring it slides over and its length in windows of that ring."""
+
+
+class Ring:
+    """Windows of one resolution by index; the index of a window is its Unix start divided by its width."""
+
+    __slots__ = ("_resolution", "_tail", "windows")
+
+    def __init__(self, resolution: Resolution) -> None:
+        self._resolution = resolution
+        self._tail = 0  # windows below it have left
+        self.windows: dict[int, Sketch] = {}
+
+    def index(self, quantum: int) -> int:
+        """The window that a 250 ms quantum belongs to."""
+        return quantum // self._resolution.quanta
+
+    def add(self, index: int, delta: Sketch) -> None:
+        """Merge *delta* into window *index*; one that has left the ring already is passed over."""
+        if index < self._tail:
+            return
+        window = self.windows.get(index)
+        if window is None:
+            window = self.windows[index] = Sketch()
+        window.merge(delta)
+
+    def advance(self, quantum: int) -> None:
+        """Drop what is older than the ring is long, and pack what will hardly change again."""
+        now = self.index(quantum)
+        for index in _between(self.windows, self._tail, now - self._resolution.length + 1):
+            del self.windows[index]
+        self._tail = max(self._tail, now - self._resolution.length + 1)
+        settled = self.windows.get(now - 2)
+        if settled is not None:
+            settled.pack()
+
+
+class SlidingQuantiles:
+    """Quantiles over the last windows of a ring.
+
+    Windows join the running counts when they close, so a busy series pays per window and not per value; what arrives
+    late is added at once, and the open window is counted when somebody reads.
+    """
+
+    __slots__ = ("_closed", "_head", "_length", "_ring", "_tail")
+
+    def __init__(self, ring: Ring, length: int) -> None:
+        self._ring = ring
+        self._length = length
+        self._tail = 0  # the oldest window inside the horizon
+        self._head = 0  # the first window that is not in the running counts
+        self._closed: dict[int, int] = {}
+
+    def add(self, index: int, delta: Sketch) -> None:
+        """Account for a delta that has just been added to window *index* of the ring."""
+        if self._tail <= index < self._head:
+            self._join(delta)
+
+    def advance(self, quantum: int) -> None:
+        """Move the end of the horizon to the window that *quantum* lies in."""
+        head = self._ring.index(quantum)
+        tail = head - self._length + 1
+        windows = self._ring.windows
+        for index in _between(windows, self._tail, min(tail, self._head)):
+            self._leave(windows[index])
+        for index in _between(windows, max(self._head, tail), head):
+            self._join(windows[index])
+        self._tail, self._head = max(self._tail, tail), max(self._head, head)
+
+    def quantiles(self, qs: Sequence[float]) -> list[float]:
+        """For ascending *qs*; NaN while the horizon is empty."""
+        inside = [window for index, window in self._ring.windows.items() if index >= self._tail]
+        count = sum(window.count for window in inside)
+        if not count:
+            return [float("nan")] * len(qs)
+        ranks = [nearest_rank(q, count) for q in qs]
+        if count <= EXACT_LIMIT:
+            values = sorted(value for window in inside for value in window.values)
+            return [values[rank - 1] for rank in ranks]
+        buckets = self._closed.copy()
+        for index, window in self._ring.windows.items():
+            if index >= self._head:
+                add_counts(buckets, window.bucket_counts())
+        low, high = min(window.minimum for window in inside), max(window.maximum for window in inside)
+        return [min(max(value, low), high) for value in bucket_quantiles(buckets, count - sum(buckets.values()), ranks)]
+
+    def _leave(self, sketch: Sketch) -> None:
+        for bucket, count in sketch.bucket_counts().items():
+            left = self._closed[bucket] - count
+            if left:
+                self._closed[bucket] = left
+            else:
+                del self._closed[bucket]
+
+    def _join(self, sketch: Sketch) -> None:
+        add_counts(self._closed, sketch.bucket_counts())
+
+
+class Windows:
+    """All rings and sliding quantiles of one series."""
+
+    __slots__ = ("_levels", "_quantum", "_rings", "_sliding")
+
+    def __init__(self) -> None:
+        self._quantum = 0
+        self._rings = {resolution: Ring(resolution) for resolution in (REAL_TIME, SYSTEM, AGGREGATE)}
+        self._sliding = {name: SlidingQuantiles(self._rings[ring], length) for name, (ring, length) in HORIZONS.items()}
+        self._levels = [
+            (ring, [self._sliding[name] for name, (over, _) in HORIZONS.items() if over is resolution])
+            for resolution, ring in self._rings.items()
+        ]
+
+    def add(self, quantum: int, delta: Sketch) -> None:
+        """Count *delta*, whose values ended in *quantum* (Unix time divided by 250 ms).
+
+        What ended before the longest ring begins is passed over.
+        """
+        if quantum < self._quantum - OLDEST:
+            return
+        for ring, over in self._levels:
+            index = ring.index(quantum)
+            ring.add(index, delta)
+            for sliding in over:
+                sliding.add(index, delta)
+
+    def advance(self, quantum: int) -> None:
+        """Move the present to *quantum*; calling twice, or going back, changes nothing."""
+        if quantum <= self._quantum:
+            return
+        self._quantum = quantum
+        for sliding in self._sliding.values():
+            sliding.advance(quantum)
+        for ring in self._rings.values():
+            ring.advance(quantum)
+
+    def sliding(self, qs: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
+        """(horizon, quantiles) for each horizon."""
+        return ((name, sliding.quantiles(qs)) for name, sliding in self._sliding.items())
+
+    def ring(self, resolution: Resolution) -> dict[int, Sketch]:
+        """The windows of *resolution* that hold anything, by index."""
+        return self._rings[resolution].windows
+
+
+def _between(windows: dict[int, Sketch], start: int, stop: int) -> list[int]:
+    """The indexes of *windows* in start..stop-1, by whichever walk is shorter."""
+    if stop - start < len(windows):
+        return [index for index in range(start, stop) if index in windows]
+    return [index for index in windows if start <= index < stop]
