@@ -1,0 +1,42 @@
+# Every target first sets up what it needs; a second run finds that done.
+BIN := .venv/bin
+STAMP := .venv/.complete
+BUILD_FILES := requirements-dev.txt pyproject.toml setup.py scripts/setup.sh scripts/system.sh \
+	$(wildcard otel_latency/*.c otel_latency/*/*.c)
+
+.PHONY: setup run test lint format bench lock clean help
+
+setup: $(STAMP) ## make .venv with everything the project needs
+$(STAMP): $(BUILD_FILES)
+	@scripts/setup.sh
+	@touch $@
+
+run: $(STAMP) ## start the agent with a synthetic voice pipeline, and say where to look
+	@exec $(BIN)/otel-latency demo
+
+test: lint ## lint, then run all tests
+	@scripts/e2e_programs.sh
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## style, types and the direction of imports
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --quiet --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(STAMP) ## put imports and layout in order
+	$(BIN)/ruff check --quiet --fix
+	$(BIN)/ruff format --quiet
+
+bench: $(STAMP) ## compare with named references, in one run
+	$(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -o python_functions='bench_*' -s
+
+lock: ## renew the locks: newest versions, hashes, no addresses
+	@scripts/lock.sh
+
+clean: ## remove everything that is not in the repository
+	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find otel_latency tests \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12

@@ -1,0 +1,81 @@
+"""From a file and the environment to a `Config`, or to messages of one line: file, key path, fact and cure.
+
+The environment comes after the file, the defaults before it. A file is read once, up to `MAX_BYTES`, so one that is
+being replaced is seen whole or not at all. See `document`, `environment` and `schema` for the three steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.inspect import type_info
+
+from otel_latency.config.document import Tree, parse
+from otel_latency.config.environment import override
+from otel_latency.config.schema import Reader
+from otel_latency.config.sections import Config
+from otel_latency.errors import ConfigError
+
+DEFAULT_FILE = "otel-latency.yaml"
+MAX_BYTES = 1 << 20
+
+
+def load(path: str | None, environ: Mapping[str, str]) -> Config:
+    """The configuration in *path*, or else in `DEFAULT_FILE` where there is one, or else the defaults.
+
+    Raises ConfigError for the first fault; `faults` has them all.
+    """
+    config, found = _read(path, environ)
+    if config is None:
+        raise found[0]
+    return config
+
+
+def faults(path: str, environ: Mapping[str, str]) -> list[ConfigError]:
+    """Everything wrong with the file at *path*; beyond a fault in its YAML nothing can be said."""
+    return _read(path, environ)[1]
+
+
+def _read(path: str | None, environ: Mapping[str, str]) -> tuple[Config | None, list[ConfigError]]:
+    try:
+        place, tree = _document(path)
+        override(tree, environ)
+    except ConfigError as fault:
+        return None, [fault]
+    reader = Reader(place, environ)
+    config = reader.read(tree, type_info(Config))
+    return (None if reader.faults else config), reader.faults
+
+
+def _document(path: str | None) -> tuple[str, dict[str, Tree]]:
+    """How messages call the file, and what is in it."""
+    place = path or DEFAULT_FILE
+    try:
+        with open(place, "rb") as file:  # noqa: PTH123 -- the name is shown as the user wrote it, `./` and all
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        if path is None:
+            return place, {}
+        raise ConfigError(f"{place}: there is no such file: check the name") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{place}: the file cannot be read ({error.strerror}): check the name and its rights"
+        ) from None
+    tree = parse(_text(data, place), place)
+    if tree is None:
+        return place, {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{place}: the file holds no sections: begin with a key such as web:")
+    return place, tree
+
+
+def _text(data: bytes, place: str) -> str:
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{place}: the file is larger than 1 MiB: is it the right one?")
+    if not data.strip():
+        # More likely a write that was cut off than a wish; comments alone do ask for the defaults.
+        raise ConfigError(f"{place}: the file is empty: write {{}} to run with the defaults")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{place}: byte {error.start} is not UTF-8: save the file as UTF-8") from None

@@ -1,0 +1,201 @@
+"""`testdata/` holds one fault per file, named for it, with the whole of its messages beside it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_latency.config import document
+from otel_latency.config.load import MAX_BYTES, faults, load
+from otel_latency.config.sections import Check, Config, UserCollector
+from otel_latency.errors import ConfigError
+
+TESTDATA = Path(__file__).parent / "testdata"
+FAULTS = sorted(path.stem for path in TESTDATA.glob("*.yaml"))
+CANARY = "c4n4ry"
+ENVIRON = {"CANARY": CANARY}
+
+EVERYTHING = """\
+# every key once, in every spelling
+otlp:
+  http: {enabled: true, host: 127.0.0.1, port: 14318}
+  grpc: {enabled: false, host: "::1", port: 0, max_message: 1MiB}
+  max_body: 512KiB
+  max_in_flight: 1048576
+web: {enabled: true, host: localhost, port: "18080", allowed_hosts: [latency.example.com]}
+collect:
+  host: {enabled: false, interval: 1h30m}
+  process: {names: [python3, "22:22"], interval: 250ms}
+  gpu: on
+  collectors: ["shop.ops:QueueDepth", {target: "shop.ops:Stock", interval: 1m, timeout: 1.5s}]
+  checks:
+    - {name: no, http: "https://api.openai.com/v1/models", interval: 5s, timeout: 2s, required: true}
+    - {name: 1.10, tcp: "[::1]:5432"}
+aggregate: {max_series: 10, expire_after: 1h, turn_timeout: 30s}
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write otel-latency.yaml into the working folder, and nothing else is there."""
+    monkeypatch.chdir(tmp_path)
+    return lambda content: Path("otel-latency.yaml").write_bytes(
+        content.encode() if isinstance(content, str) else content
+    )
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault(fault, monkeypatch):
+    """Each fault is reported with file, key path, fact and cure, each on one line, and nothing besides."""
+    monkeypatch.chdir(TESTDATA)
+    expected = Path(f"{fault}.txt").read_text()
+    found = faults(f"{fault}.yaml", ENVIRON)
+    assert expected == "".join(f"{error}\n" for error in found)
+    with pytest.raises(ConfigError) as raised:
+        load(f"{fault}.yaml", ENVIRON)
+    assert (expected.splitlines()[0], 2) == (str(raised.value), raised.value.exit_code)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_pure_python_parser(fault, monkeypatch):
+    """Where PyYAML was built without its C parser the messages are the same, columns included."""
+    monkeypatch.chdir(TESTDATA)
+    monkeypatch.setattr(document, "_LOADER", yaml.SafeLoader)
+    assert Path(f"{fault}.txt").read_text() == "".join(f"{error}\n" for error in faults(f"{fault}.yaml", ENVIRON))
+
+
+def test_no_secret():
+    """What a file or the environment holds where a secret may stand is in no message, though it is in the files."""
+    assert any(CANARY in path.read_text(errors="replace") for path in TESTDATA.glob("*.yaml"))
+    assert [] == [path.name for path in TESTDATA.glob("*.txt") if CANARY in path.read_text()]
+
+
+def test_no_leftover():
+    """Every message file has the file that causes it."""
+    assert FAULTS == sorted(path.stem for path in TESTDATA.glob("*.txt"))
+
+
+def test_everything(write):
+    """Every key is read, and words such as on, no, 1.10 and 22:22 stay words unless their field says otherwise."""
+    write(EVERYTHING)
+    config = load(None, {})
+    assert (14318, False, "::1", 1 << 20) == (
+        config.otlp.http.port,
+        config.otlp.grpc.enabled,
+        config.otlp.grpc.host,
+        config.otlp.grpc.max_message,
+    )
+    assert (512 << 10, 1 << 20) == (config.otlp.max_body, config.otlp.max_in_flight)
+    assert ("localhost", 18080, ["latency.example.com"]) == (
+        config.web.host,
+        config.web.port,
+        config.web.allowed_hosts,
+    )
+    assert (False, 5400.0) == (config.collect.host.enabled, config.collect.host.interval)
+    assert (["python3", "22:22"], 0.25) == (config.collect.process.names, config.collect.process.interval)
+    assert "on" == config.collect.gpu
+    assert ["shop.ops:QueueDepth", UserCollector(target="shop.ops:Stock", interval=60.0, timeout=1.5)] == (
+        config.collect.collectors
+    )
+    assert [
+        Check(name="no", http="https://api.openai.com/v1/models", interval=5.0, timeout=2.0, required=True),
+        Check(name="1.10", tcp="[::1]:5432"),
+    ] == config.collect.checks
+    assert (10, 3600.0, 30.0) == (
+        config.aggregate.max_series,
+        config.aggregate.expire_after,
+        config.aggregate.turn_timeout,
+    )
+
+
+def test_defaults(write):
+    """Without a file, with comments only, and with sections whose lines are commented out, the defaults hold."""
+    assert Config() == load(None, {})
+    write("# web: {port: 9090}\n")
+    assert Config() == load(None, {})
+    write("web:\n  # port: 9090\ncollect:\n  checks:\n")
+    assert Config() == load(None, {})
+
+
+def test_byte_order_mark(write):
+    """A file saved with a byte order mark is read."""
+    write(b"\xef\xbb\xbfweb: {port: 9090}\n")
+    assert 9090 == load(None, {}).web.port
+
+
+def test_named_file_must_exist(write):
+    """Only the default file may be absent."""
+    with pytest.raises(ConfigError, match=r"^nowhere.yaml: there is no such file: check the name$"):
+        load("nowhere.yaml", {})
+
+
+def test_unreadable_file(tmp_path):
+    """What cannot be read as a file is said in one line."""
+    expected = f"{tmp_path}: the file cannot be read (Is a directory): check the name and its rights"
+    assert [expected] == [str(error) for error in faults(str(tmp_path), {})]
+
+
+def test_large_file(write):
+    """A file over 1 MiB is refused before it is parsed, one of exactly 1 MiB is read."""
+    write("web: {port: 9090}\n".ljust(MAX_BYTES, "#"))
+    assert 9090 == load(None, {}).web.port
+    write("web: {port: 9090}\n".ljust(10 * MAX_BYTES, "#"))
+    with pytest.raises(ConfigError, match=r"^otel-latency.yaml: the file is larger than 1 MiB: is it the right one\?$"):
+        load(None, {})
+
+
+def test_links_are_read_whole(tmp_path, monkeypatch):
+    """A symbolic link that moves to another file, as Kubernetes does it, yields the one or the other."""
+    monkeypatch.chdir(tmp_path)
+    for port in (1111, 2222):
+        Path(f"{port}.yaml").write_text(f"web: {{port: {port}}}\n")
+    for port in (1111, 2222):
+        Path("next").symlink_to(f"{port}.yaml")
+        Path("next").replace("otel-latency.yaml")
+        assert port == load(None, {}).web.port
+
+
+def test_environment_comes_last(write):
+    """A variable overrides the file, and its own fault is reported under its name."""
+    write("web: {port: 9090, host: localhost}\n")
+    config = load(None, {"OTEL_LATENCY_WEB__PORT": "9999"})
+    assert ("localhost", 9999) == (config.web.host, config.web.port)
+    with pytest.raises(ConfigError) as raised:
+        load(None, {"OTEL_LATENCY_WEB__PORT": CANARY})
+    assert "OTEL_LATENCY_WEB__PORT: web.port: this value is not a port: write 0 to 65535" == str(raised.value)
+
+
+def test_clash_without_a_file(write):
+    """Without a file a clash is put down to the variable."""
+    with pytest.raises(ConfigError) as raised:
+        load(None, {"OTEL_LATENCY_WEB__PORT": "4317"})
+    expected = "OTEL_LATENCY_WEB__PORT: web.port: otlp.grpc listens on 4317 already: choose another port"
+    assert expected == str(raised.value)
+
+
+def check_robust(content):
+    Path("otel-latency.yaml").write_bytes(content)
+    for error in faults("otel-latency.yaml", {}):
+        assert str(error).startswith("otel-latency.yaml:")
+        assert str(error).isprintable()
+
+
+def test_any_bytes(write):
+    """Whatever the file holds, the answer is a configuration or messages of one line."""
+    contents = st.binary() | st.text().map(lambda text: text.encode(errors="surrogatepass"))
+    settings(deadline=None)(given(contents)(check_robust))()
+
+
+def test_any_damage(write):
+    """The same for a good file that lost, gained or repeated some of its bytes."""
+    good = EVERYTHING.encode()
+
+    @given(
+        st.integers(0, len(good)), st.integers(0, 20), st.binary(max_size=6) | st.sampled_from([b"&a ", b"*a", b"!"])
+    )
+    def damage(start, length, insertion):
+        check_robust(good[:start] + insertion + good[start + length :])
+
+    damage()
