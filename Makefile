@@ -4,7 +4,7 @@ STAMP := .venv/.complete
 BUILD_FILES := requirements-dev.txt pyproject.toml setup.py scripts/setup.sh scripts/system.sh \
 	$(wildcard otel_latency/*.c otel_latency/*/*.c)
 
-.PHONY: setup run test lint format bench lock clean help
+.PHONY: setup run test lint format bench fuzz lock clean help
 
 setup: $(STAMP) ## make .venv with everything the project needs
 $(STAMP): $(BUILD_FILES)
@@ -28,8 +28,11 @@ format: $(STAMP) ## put imports and layout in order
 	$(BIN)/ruff check --quiet --fix
 	$(BIN)/ruff format --quiet
 
-bench: $(STAMP) ## compare with named references, in one run
-	$(BIN)/python -m pytest tests/bench -o python_files='bench_*.py' -o python_functions='bench_*' -s
+bench: $(STAMP) ## compare with named references, in one run each; about ten minutes
+	$(BIN)/python -m tests.bench
+
+fuzz: $(STAMP) ## damaged requests for the compiled parts, under sanitizers
+	@scripts/fuzz.sh
 
 lock: ## renew the locks: newest versions, hashes, no addresses
 	@scripts/lock.sh

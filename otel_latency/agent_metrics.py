@@ -30,7 +30,13 @@ _TOTALS: Final = {
     "received_metric_points": _Total("transport", "Data points of metrics taken in."),
     "received_log_records": _Total("transport", "Log records taken in."),
     "rejected_spans": _Total("reason", "Spans refused; the sender was told."),
+    "rejected_metric_points": _Total("reason", "Data points refused; the sender was told."),
+    "rejected_log_records": _Total("reason", "Log records refused; the sender was told."),
     "dropped_spans": _Total("reason", "Spans taken in and then not counted."),
+    "dropped_metric_points": _Total("reason", "Data points taken in and then not shown."),
+    "dropped_operations": _Total("reason", "Running operations no longer or not at all watched."),
+    "adjusted_spans": _Total("reason", "Spans counted with their times corrected."),
+    "overflowed_series": _Total("kind", "Times a new label set found no room and was counted in an overflow series."),
 }
 
 

@@ -1,0 +1,291 @@
+"""The agent: the only module that knows two steps at once. It builds every part, connects them, and runs until told.
+
+    receivers --> intake --> aggregator, received metrics, running operations --+
+    collectors ------------> samples -------------------------------------------+--> /metrics, /status, /health*
+
+Whatever is opened pushes its closing on one stack, so stopping is the reverse of starting: first no new telemetry is
+taken, then what came in is counted, then nobody is answered any more. It takes 5 s at most; a second signal ends the
+process at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Final, Protocol
+
+from otel_latency.agent_metrics import AgentMetrics
+from otel_latency.aggregate.aggregator import Aggregator
+from otel_latency.aggregate.operations import Operations
+from otel_latency.aggregate.received import ReceivedMetrics
+from otel_latency.aggregate.samples import SampleTable
+from otel_latency.clock import Clock, SystemClock
+from otel_latency.collect.build import build as build_collectors
+from otel_latency.collect.limits import judge
+from otel_latency.config.sections import Config
+from otel_latency.errors import ConfigError
+from otel_latency.ingest.admission import Admission
+from otel_latency.ingest.grpc import GRPCReceiver
+from otel_latency.ingest.http import HTTPReceiver
+from otel_latency.ingest.intake import Intake, Signal
+from otel_latency.records import Family, MetricPoint, SpanRow
+from otel_latency.web.app import WebServer, index
+from otel_latency.web.health import Health, Phase
+from otel_latency.web.metrics import MetricsPage
+from otel_latency.web.status import Status
+
+TICK: Final = 0.25
+EXPIRY: Final = 60.0
+
+log = logging.getLogger(__name__)
+
+
+class Receiver(Protocol):
+    """Either transport."""
+
+    host: str
+    port: int
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class Agent:
+    """Everything that runs, connected. `run` starts it, and returns after `stop` was called."""
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        """Raises ConfigError when a collector of the user cannot be loaded."""
+        self._clock = clock or SystemClock()
+        self._stopping = asyncio.Event()
+        self.started = asyncio.Event()
+        self.ticks = 0
+
+        limits = config.aggregate
+        self.aggregator = Aggregator(max_series=limits.max_series, expire_after=limits.expire_after)
+        self.received = ReceivedMetrics(limits.max_series, limits.expire_after)
+        self.operations = Operations()
+        self.samples = SampleTable(max_series=limits.max_series)
+        self.collectors = build_collectors(config.collect, self._clock, self.samples.put)
+
+        self.intake = Intake(spans=self._take_spans, points=self._take_points, operations=self.operations.add)
+        self.receivers = self._build_receivers(config)
+        self.own = self._build_own()
+        self.health = Health(
+            clock=self._clock,
+            alive=self.collectors.lag.alive,
+            checks=self.collectors.checks.results,
+            required=[check.name for check in config.collect.checks if check.required],
+        )
+        self.page = MetricsPage(families=self.families, version=self._page_version, registry=self.own.registry)
+        self.web = self._build_web(config)
+
+    async def run(self) -> None:
+        """Start every part, then keep time until `stop` is called. Raises ConfigError when a port is taken."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.page.close)
+            stack.callback(self.collectors.close)
+            await stack.enter_async_context(_running(self.collectors.run(), "collect"))
+            await self.web.start()
+            stack.push_async_callback(self.web.stop)
+            await stack.enter_async_context(_running(self._keep_time(), "ticks"))
+            await self._start_receivers(stack)
+            self.health.phase = Phase.RUNNING
+            self.started.set()
+            gc.freeze()  # what is here now stays for good, and need not be looked at again and again
+            await self._stopping.wait()
+            self.health.phase = Phase.STOPPING
+
+    def stop(self) -> None:
+        """End `run`; from a signal handler, say."""
+        self._stopping.set()
+
+    def families(self) -> list[Family]:
+        """Every metric family but the agent's own; those received over OTLP come last, so ours keep their names."""
+        now = self._clock.time()
+        return [
+            *self.aggregator.families(now),
+            *self.operations.families(now),
+            *self.samples.families(now),
+            *self.received.families(now),
+        ]
+
+    async def _keep_time(self) -> None:
+        expired = self._clock.monotonic()
+        async for tick in self._clock.ticks(TICK):
+            self.ticks += 1
+            self.own.ticked(tick.lateness)
+            self.aggregator.fold(tick.now)
+            if self._clock.monotonic() - expired >= EXPIRY:
+                expired = self._clock.monotonic()
+                self.aggregator.expire(tick.now)
+                self.received.expire(tick.now)
+
+    async def _start_receivers(self, stack: AsyncExitStack) -> None:
+        stack.push_async_callback(self._stop_receivers)
+        for name, receiver in self.receivers.items():
+            try:
+                await receiver.start()
+            except OSError as error:
+                raise ConfigError(
+                    f"otlp.{name}: cannot listen on {receiver.host}:{receiver.port}: {error.strerror or 'refused'}: "
+                    f"end what listens there, or set otlp.{name}.host and otlp.{name}.port"
+                ) from error
+
+    async def _stop_receivers(self) -> None:
+        await asyncio.gather(*(receiver.stop() for receiver in self.receivers.values()))
+
+    def _take_spans(self, rows: list[SpanRow]) -> None:
+        if not self.operations.is_idle:
+            for _, trace_id, span_id, _, _, _, _ in rows:
+                self.operations.end(trace_id, span_id)
+        self.aggregator.add(rows, self._clock.time())
+
+    def _take_points(self, points: list[MetricPoint]) -> None:
+        self.received.add(points, self._clock.time())
+
+    def _page_version(self) -> int:
+        return self.ticks + self.intake.requests
+
+    def _build_receivers(self, config: Config) -> Mapping[str, Receiver]:
+        otlp = config.otlp
+        admission = Admission(otlp.max_in_flight)
+        receivers: dict[str, Receiver] = {}
+        if otlp.http.enabled:
+            receivers["http"] = HTTPReceiver(
+                self.intake.accept,
+                admission=admission,
+                host=otlp.http.host,
+                port=otlp.http.port,
+                max_body=otlp.max_body,
+                clock=self._clock,
+            )
+        if otlp.grpc.enabled:
+            receivers["grpc"] = GRPCReceiver(
+                self.intake.accept,
+                admission=admission,
+                host=otlp.grpc.host,
+                port=otlp.grpc.port,
+                max_message=otlp.grpc.max_message,
+                clock=self._clock,
+            )
+        return receivers
+
+    def _build_own(self) -> AgentMetrics:
+        return AgentMetrics(
+            version=version("otel-latency"),
+            series=lambda: self.aggregator.series + self.received.series,
+            totals={
+                "received_spans": self._received(Signal.TRACES),
+                "received_metric_points": self._received(Signal.METRICS),
+                "received_log_records": self._received(Signal.LOGS),
+                "rejected_spans": self._rejected(Signal.TRACES),
+                "rejected_metric_points": self._rejected(Signal.METRICS),
+                "rejected_log_records": self._rejected(Signal.LOGS),
+                "dropped_spans": lambda: self.aggregator.dropped,
+                "dropped_metric_points": lambda: self.received.dropped,
+                "dropped_operations": lambda: self.operations.dropped,
+                "adjusted_spans": lambda: self.aggregator.adjusted,
+                "overflowed_series": lambda: self.aggregator.overflowed + self.received.overflowed,
+            },
+        )
+
+    def _received(self, signal: Signal) -> Callable[[], dict[str, float]]:
+        return lambda: {of: count for (found, of), count in self.intake.received.items() if found is signal}
+
+    def _rejected(self, signal: Signal) -> Callable[[], dict[str, float]]:
+        return lambda: {why: count for (found, why), count in self.intake.rejected.items() if found is signal}
+
+    def _build_web(self, config: Config) -> WebServer:
+        status = Status(
+            version=version("otel-latency"),
+            health=self.health,
+            request_count=lambda: self.intake.requests,
+            metrics=self.own.figures,
+            sections={
+                "receivers": self._receivers_status,
+                "series": self._series_status,
+                "operations": lambda: {"running": len(self.operations.running(self._clock.time()))},
+                "collectors": lambda: [asdict(one) for one in self.collectors.runner.status()],
+                "checks": lambda: [asdict(one) for one in self.collectors.checks.results()],
+                "machine": self._machine_status,
+            },
+        )
+        routes = [*self.health.routes(), self.page.route(), status.route()]
+        paths = [route.path for route in routes]
+        return WebServer(
+            config.web.host, config.web.port, routes=[index(paths), *routes], allowed_hosts=config.web.allowed_hosts
+        )
+
+    def _receivers_status(self) -> dict[str, object]:
+        return {name: {"host": one.host, "port": one.port} for name, one in self.receivers.items()}
+
+    def _series_status(self) -> dict[str, object]:
+        self.aggregator.fold(self._clock.time())
+        return {"spans": self.aggregator.series, "received_metrics": self.received.series}
+
+    def _machine_status(self) -> list[dict[str, object]]:
+        families = self.samples.families(self._clock.time())
+        return [asdict(one) for one in judge(families, cpus=os.cpu_count() or 1)]
+
+
+def run(config: Config) -> int:
+    """Run the agent until SIGTERM or SIGINT. Returns the exit code. Raises ConfigError when it cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    asyncio.run(_run(config))
+    return 0
+
+
+async def _run(config: Config) -> None:
+    agent = Agent(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, agent, loop)
+    announcement = asyncio.create_task(_announce(agent))
+    try:
+        await agent.run()
+    finally:
+        announcement.cancel()
+    log.info("stopped")
+
+
+def _stop(agent: Agent, loop: asyncio.AbstractEventLoop) -> None:
+    agent.stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, _exit_now)
+
+
+def _exit_now(_number: int, _frame: object) -> None:
+    os._exit(0)
+
+
+async def _announce(agent: Agent) -> None:
+    await agent.started.wait()
+    for name, receiver in agent.receivers.items():
+        log.info("OTLP over %s: %s:%d", name.upper().replace("GRPC", "gRPC"), receiver.host, receiver.port)
+    log.info("metrics: %s/metrics, status: %s/status", agent.web.url, agent.web.url)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[None, None, None], name: str) -> AsyncIterator[None]:
+    """Run *work* beside the block, and cancel it at the end. Should it end before, that is logged."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_log_failure)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception():
+        log.error("%s ended: the agent goes on without it", task.get_name(), exc_info=task.exception())

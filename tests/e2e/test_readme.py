@@ -1,0 +1,70 @@
+"""The README's commands do what it says, as they stand there but for the ports."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from otel_latency.agent import Agent
+from otel_latency.config.load import load
+from otel_latency.config.sections import OTLP, Config, GRPCReceiver, HTTPReceiver, Web
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+async def test_the_first_span_becomes_the_line_shown():
+    """The `curl` is accepted, and the second one prints what the README shows."""
+    (commands,) = [block for block in blocks("sh") if "/v1/traces" in block]
+    (expected,) = [block for block in blocks("text") if "otel_latency_llm_window_seconds" in block]
+    otlp = OTLP(http=HTTPReceiver(port=0), grpc=GRPCReceiver(enabled=False))
+    agent = Agent(Config(otlp=otlp, web=Web(port=0)))
+    task = asyncio.create_task(agent.run())
+    await agent.started.wait()
+    http_port, web_port = agent.receivers["http"].port, agent.web.url.rpartition(":")[2]
+    commands = commands.replace(":4318", f":{http_port}").replace(":8080", f":{web_port}")
+    shell = await asyncio.create_subprocess_exec("bash", "-c", commands, stdout=subprocess.PIPE)
+    printed = (await shell.communicate())[0].decode()
+    agent.stop()
+    await task
+    assert printed.startswith("{}")
+    assert expected.strip() in printed
+
+
+def test_the_targets_and_programs_it_names_exist():
+    """`make run`, `make test`, `make bench`, and the commands of otel-latency."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"\bmake ([a-z]+)`?", README))
+    assert targets >= {"run", "test", "bench"}
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    helped = subprocess.run(
+        [sys.executable, "-m", "otel_latency", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for command in set(re.findall(r"otel-latency ([a-z]+)", README)):
+        assert command in helped
+
+
+def test_the_configuration_shown_is_right(tmp_path):
+    """Key by key; the Prometheus one is YAML, too."""
+    scrape, config = blocks("yaml")
+    file = tmp_path / "otel-latency.yaml"
+    file.write_text(config, encoding="utf-8")
+    assert load(str(file), {}).collect.checks[0].name == "openai"
+    assert yaml.safe_load(scrape)["scrape_configs"][0]["job_name"] == "otel-latency"
+
+
+def test_every_metric_it_names_is_one_of_ours():
+    """No name in the table is a slip of the pen."""
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "otel_latency").rglob("*.py"))
+    names = set(re.findall(r"`((?:otel_latency|gen_ai)_[a-z_]+_(?:seconds|total|flight))`", README))
+    assert len(names) > 5
+    assert [name for name in names if name not in source] == []
