@@ -124,17 +124,19 @@ static uint64_t mix(uint64_t hash, uint64_t word)
 
 static uint64_t hash_bytes(const uint8_t *p, size_t length)
 {
-    uint64_t hash = length, word;
-    for (; length >= 8; p += 8, length -= 8) {
+    uint64_t hash = length, other = ~hash, word;
+    for (; length >= 16; p += 16, length -= 16) { /* two chains, which the processor follows side by side */
         memcpy(&word, p, 8);
         hash = mix(hash, word);
+        memcpy(&word, p + 8, 8);
+        other = mix(other, word);
     }
-    if (length) {
+    for (size_t step = length < 8 ? length : 8; length; p += step, length -= step, step = length) {
         word = 0;
-        memcpy(&word, p, length);
+        memcpy(&word, p, step);
         hash = mix(hash, word);
     }
-    return mix(hash, 0);
+    return mix(hash, other);
 }
 
 /* Keys share prefixes ("gen_ai.usage."), so length, head and tail tell them apart; memcmp has the last word. */
