@@ -6,10 +6,12 @@
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <limits.h>
 #include <math.h>
+#include <stdint.h>
 #include <string.h>
 
-enum { PER_OCTAVE = 64, SLOTS = 4096, LOWEST = -2048 }; /* indexes counted in an array: 2^-32 s to 2^32 s */
+enum { PER_OCTAVE = 64 };
 
 static PyObject *array_type, *duration_name;
 
@@ -51,44 +53,33 @@ static PyObject *summarise(PyObject *Py_UNUSED(module), PyObject *values)
     return Py_BuildValue("ddd", sum, low, high);
 }
 
-static int add_one(PyObject *counts, long index, long long amount)
-{
-    int failed = -1;
-    PyObject *key = PyLong_FromLong(index), *old = key ? PyDict_GetItemWithError(counts, key) : NULL;
-    if (key && !PyErr_Occurred()) {
-        PyObject *sum = PyLong_FromLongLong(amount + (old ? PyLong_AsLongLong(old) : 0));
-        if (sum && !PyErr_Occurred()) failed = PyDict_SetItem(counts, key, sum);
-        Py_XDECREF(sum);
-    }
-    Py_XDECREF(key);
-    return failed;
-}
-
+/* (index of the first bucket, array of counts from there on); (0, empty) for no positive value. */
 static PyObject *count_buckets(PyObject *Py_UNUSED(module), PyObject *values)
 {
     Py_buffer view;
-    unsigned int tally[SLOTS] = {0};
-    int low = SLOTS, high = -1, failed = 0;
     if (!view_of(values, &view)) return NULL;
-    PyObject *counts = PyDict_New();
     const double *value = view.buf;
-    for (Py_ssize_t i = 0; counts && !failed && i < length_of(&view); i++) {
-        if (!(value[i] > 0)) continue;
-        double index = ceil(log2(value[i]) * PER_OCTAVE);
-        if (index >= LOWEST && index < LOWEST + SLOTS) {
-            int slot = (int)index - LOWEST;
-            tally[slot]++;
-            if (slot < low) low = slot;
-            if (slot > high) high = slot;
-        } else {
-            failed = add_one(counts, (long)index, 1);
-        }
+    Py_ssize_t count = length_of(&view), used = 0;
+    int *index = PyMem_Malloc((size_t)(count + 1) * sizeof *index), low = INT_MAX, high = INT_MIN;
+    for (Py_ssize_t i = 0; index && i < count; i++) {
+        if (!(value[i] > 0) || !isfinite(value[i])) continue;
+        int at = index[used++] = (int)ceil(log2(value[i]) * PER_OCTAVE);
+        if (at < low) low = at;
+        if (at > high) high = at;
     }
     PyBuffer_Release(&view);
-    for (int slot = low; counts && !failed && slot <= high; slot++)
-        if (tally[slot]) failed = add_one(counts, slot + LOWEST, tally[slot]);
-    if (failed) Py_CLEAR(counts);
-    return counts;
+    long long *counts = index && used ? PyMem_Calloc((size_t)(high - low) + 1, sizeof *counts) : NULL;
+    PyObject *result = NULL;
+    if (!index || (used && !counts)) {
+        PyErr_NoMemory();
+    } else {
+        for (Py_ssize_t i = 0; i < used; i++) counts[index[i] - low]++;
+        PyObject *array = new_array('q', used ? (void *)counts : (void *)"", used ? high - low + 1 : 0);
+        if (array) result = Py_BuildValue("iN", used ? low : 0, array);
+    }
+    PyMem_Free(counts);
+    PyMem_Free(index);
+    return result;
 }
 
 static PyObject *count_bounds(PyObject *Py_UNUSED(module), PyObject *args)
@@ -120,23 +111,26 @@ done:
     return result;
 }
 
-static PyObject *add_counts(PyObject *Py_UNUSED(module), PyObject *args)
+static PyObject *add_at(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    PyObject *into, *counts, *key, *amount;
-    Py_ssize_t position = 0;
-    if (!PyArg_ParseTuple(args, "O!O!", &PyDict_Type, &into, &PyDict_Type, &counts)) return NULL;
-    if (into == counts) {
-        PyErr_SetString(PyExc_ValueError, "counts cannot be added to themselves");
-        return NULL;
+    PyObject *into, *counts, *result = NULL;
+    Py_buffer into_view = {0}, count_view = {0};
+    Py_ssize_t at;
+    int sign;
+    if (!PyArg_ParseTuple(args, "OnOi", &into, &at, &counts, &sign)) return NULL;
+    if (!view_of(into, &into_view) || !view_of(counts, &count_view)) goto done;
+    if (at < 0 || at > length_of(&into_view) - length_of(&count_view)) {
+        PyErr_SetString(PyExc_IndexError, "the counts do not fit there");
+        goto done;
     }
-    while (PyDict_Next(counts, &position, &key, &amount)) {
-        PyObject *old = PyDict_GetItemWithError(into, key);
-        PyObject *sum = old ? PyNumber_Add(old, amount) : (PyErr_Occurred() ? NULL : Py_NewRef(amount));
-        int failed = !sum || PyDict_SetItem(into, key, sum) < 0;
-        Py_XDECREF(sum);
-        if (failed) return NULL;
-    }
-    Py_RETURN_NONE;
+    long long *sum = (long long *)into_view.buf + at;
+    const long long *count = count_view.buf;
+    for (Py_ssize_t i = 0; i < length_of(&count_view); i++) sum[i] += sign * count[i];
+    result = Py_NewRef(Py_None);
+done:
+    if (into_view.obj) PyBuffer_Release(&into_view);
+    if (count_view.obj) PyBuffer_Release(&count_view);
+    return result;
 }
 
 typedef struct { long long key; Py_ssize_t count; double *next; } Group;
@@ -205,8 +199,14 @@ done:
 
 enum { MAX_NAMES = 32 }; /* measures of one profile; there are some forty fields, and no span has half of them */
 
-/* Values with the quantum of each, and the row of the largest. */
-typedef struct { double *values; long long *quanta; Py_ssize_t used, room; PyObject *largest; double maximum; } Column;
+/* Values with the quantum of each, their extremes, and the row of the largest. */
+typedef struct {
+    double *values;
+    long long *quanta, newest;
+    Py_ssize_t used, room;
+    double minimum, maximum;
+    PyObject *largest;
+} Column;
 
 typedef struct { PyObject *name; int is_latency; double sum; Column column; } Measure;
 
@@ -231,6 +231,8 @@ static int push(Column *column, double value, long long quantum, PyObject *row)
         if (!values || !quanta) return -1;
         column->room = room;
     }
+    if (!column->used || value < column->minimum) column->minimum = value;
+    if (!column->used || quantum > column->newest) column->newest = quantum;
     if (!column->largest || value > column->maximum) {
         PyObject *former = column->largest;
         column->largest = Py_NewRef(row);
@@ -332,14 +334,15 @@ static PyObject *piles_add(Piles *self, PyObject *rows)
     Py_RETURN_NONE;
 }
 
-/* (values, quanta, row of the largest) */
+/* (values, quanta, minimum, maximum, newest quantum, row of the largest) */
 static PyObject *column_of(const Column *column)
 {
     PyObject *values = new_array('d', column->values, column->used), *quanta = new_array('q', column->quanta, column->used);
-    PyObject *result = values && quanta ? PyTuple_Pack(3, values, quanta, column->largest) : NULL;
+    if (values && quanta)
+        return Py_BuildValue("NNddLO", values, quanta, column->minimum, column->maximum, column->newest, column->largest);
     Py_XDECREF(values);
     Py_XDECREF(quanta);
-    return result;
+    return NULL;
 }
 
 static PyObject *object_of(const Pile *pile)
@@ -466,11 +469,128 @@ static PyType_Spec piles_spec = {
     .slots = piles_slots,
 };
 
+/* ---- Recent: which spans were seen lately --------------------------------------------------------------------- */
+
+enum { GENERATION = 65536, RECENT_SLOTS = 2 * GENERATION };
+
+typedef struct {
+    PyObject_HEAD
+    uint64_t seed, *young, *old; /* fingerprints, open addressing; 0 marks a free slot */
+    size_t young_count;
+} Recent;
+
+static uint64_t fingerprint(uint64_t seed, PyObject *row)
+{
+    PyObject *trace_id = PyTuple_GetItem(row, 1), *span_id = PyTuple_GetItem(row, 2);
+    uint64_t part[3];
+    if (!trace_id || !span_id) return 0;
+    if (PyBytes_Size(trace_id) != 16 || PyBytes_Size(span_id) != 8) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "ids have 16 and 8 bytes");
+        return 0;
+    }
+    memcpy(part, PyBytes_AsString(trace_id), 16);
+    memcpy(part + 2, PyBytes_AsString(span_id), 8);
+    for (int i = 0; i < 3; i++) { /* the finaliser of SplitMix64, a round for each word */
+        seed ^= part[i];
+        seed = (seed ^ seed >> 30) * 0xbf58476d1ce4e5b9u;
+        seed = (seed ^ seed >> 27) * 0x94d049bb133111ebu;
+        seed ^= seed >> 31;
+    }
+    return seed ? seed : 1;
+}
+
+static uint64_t *slot_for(uint64_t *table, uint64_t print)
+{
+    size_t slot = print & (RECENT_SLOTS - 1);
+    while (table[slot] && table[slot] != print) slot = (slot + 1) & (RECENT_SLOTS - 1);
+    return &table[slot];
+}
+
+static void turn_over(Recent *self)
+{
+    uint64_t *forgotten = self->old;
+    self->old = self->young;
+    self->young = forgotten;
+    self->young_count = 0;
+    memset(self->young, 0, RECENT_SLOTS * sizeof *self->young);
+}
+
+static PyObject *recent_fresh(Recent *self, PyObject *rows)
+{
+    if (!PyList_Check(rows)) return PyErr_Format(PyExc_TypeError, "a list of rows is needed");
+    PyObject *kept = NULL; /* made at the first row that is not fresh */
+    for (Py_ssize_t i = 0; i < PyList_Size(rows); i++) {
+        PyObject *row = PyList_GetItem(rows, i);
+        uint64_t print = fingerprint(self->seed, row);
+        if (!print) goto fail;
+        uint64_t *slot = slot_for(self->young, print);
+        int is_fresh = !*slot && !*slot_for(self->old, print);
+        if (is_fresh) {
+            *slot = print;
+            if (++self->young_count >= GENERATION) turn_over(self);
+            if (kept && PyList_Append(kept, row) < 0) goto fail;
+        } else if (!kept && !(kept = PyList_GetSlice(rows, 0, i))) {
+            goto fail;
+        }
+    }
+    return kept ? kept : Py_NewRef(rows);
+fail:
+    Py_XDECREF(kept);
+    return NULL;
+}
+
+static PyObject *recent_turn(Recent *self, PyObject *Py_UNUSED(none))
+{
+    turn_over(self);
+    Py_RETURN_NONE;
+}
+
+static int recent_init(Recent *self, PyObject *args, PyObject *Py_UNUSED(kwargs))
+{
+    unsigned long long seed;
+    if (!PyArg_ParseTuple(args, "K", &seed)) return -1;
+    self->seed = seed;
+    if (!self->young) self->young = PyMem_Calloc(RECENT_SLOTS, sizeof *self->young);
+    if (!self->old) self->old = PyMem_Calloc(RECENT_SLOTS, sizeof *self->old);
+    if (self->young && self->old) return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+static void recent_dealloc(Recent *self)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    PyMem_Free(self->young);
+    PyMem_Free(self->old);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef recent_methods[] = {
+    {"fresh", (PyCFunction)recent_fresh, METH_O, NULL},
+    {"turn", (PyCFunction)recent_turn, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot recent_slots[] = {
+    {Py_tp_init, recent_init},
+    {Py_tp_dealloc, recent_dealloc},
+    {Py_tp_methods, recent_methods},
+    {0, NULL},
+};
+
+static PyType_Spec recent_spec = {
+    .name = "otel_latency._native.Recent",
+    .basicsize = sizeof(Recent),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = recent_slots,
+};
+
 static PyMethodDef methods[] = {
     {"summarise", summarise, METH_O, NULL},
     {"count_buckets", count_buckets, METH_O, NULL},
     {"count_bounds", count_bounds, METH_VARARGS, NULL},
-    {"add_counts", add_counts, METH_VARARGS, NULL},
+    {"add_at", add_at, METH_VARARGS, NULL},
     {"split", split, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -479,16 +599,23 @@ static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT, "_native", "Inner loops of counting, compiled; see native.py.", -1, methods, NULL, NULL, NULL, NULL,
 };
 
+static int add_type(PyObject *into, const char *name, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromSpec(spec);
+    int failed = !type || PyModule_AddObjectRef(into, name, type) < 0;
+    Py_XDECREF(type);
+    return failed ? -1 : 0;
+}
+
 PyMODINIT_FUNC PyInit__native(void)
 {
-    PyObject *array_module = PyImport_ImportModule("array"), *self = NULL, *type = NULL;
+    PyObject *array_module = PyImport_ImportModule("array"), *self = NULL;
     if (!array_module) return NULL;
     array_type = PyObject_GetAttrString(array_module, "array");
-    Py_DECREF(array_module);
     duration_name = PyUnicode_InternFromString("duration");
-    if (!array_type || !duration_name || !(self = PyModule_Create(&module)) || !(type = PyType_FromSpec(&piles_spec))
-        || PyModule_AddObjectRef(self, "Piles", type) < 0)
+    Py_DECREF(array_module);
+    if (!array_type || !duration_name || !(self = PyModule_Create(&module)) || add_type(self, "Piles", &piles_spec) < 0
+        || add_type(self, "Recent", &recent_spec) < 0)
         Py_CLEAR(self);
-    Py_XDECREF(type);
     return self;
 }

@@ -16,9 +16,10 @@ from otel_latency.records import Profile, SpanRow
 PER_OCTAVE = 64
 
 MAX_NAMES = 32
+GENERATION = 65_536
 
-Column = tuple["array[float]", "array[int]", SpanRow]
-"""Values, the quantum that each one's span ended in, and the row of the largest."""
+Column = tuple["array[float]", "array[int]", float, float, int, SpanRow]
+"""Values, the quantum that each one's span ended in, minimum, maximum, newest quantum, and the row of the largest."""
 
 Pile = tuple[Profile, Column, dict[str, float], dict[str, Column]]
 """Of all rows of one profile: durations in seconds (negative where the end lies before the start), the sum of each
@@ -32,9 +33,11 @@ def py_summarise(values: array[float]) -> tuple[float, float, float]:
     return sum(values, 0.0), min(values, default=float("inf")), max(values, default=float("-inf"))
 
 
-def py_count_buckets(values: array[float]) -> dict[int, int]:
-    """Counts by bucket index (see `sketch`); values at or below zero are passed over."""
-    return dict(Counter([ceil(log2(value) * PER_OCTAVE) for value in values if value > 0]))
+def py_count_buckets(values: array[float]) -> tuple[int, array[int]]:
+    """The index of the first bucket (see `sketch`) and the counts from there on; values at or below zero are in none."""
+    counts = Counter([ceil(log2(value) * PER_OCTAVE) for value in values if value > 0 and isfinite(value)])
+    low = min(counts, default=0)
+    return low, array("q", [counts[index] for index in range(low, max(counts, default=low - 1) + 1)])
 
 
 def py_count_bounds(values: array[float], bounds: array[float], counts: array[int]) -> None:
@@ -43,10 +46,12 @@ def py_count_bounds(values: array[float], bounds: array[float], counts: array[in
         counts[bisect_left(bounds, value)] += 1
 
 
-def py_add_counts(into: dict[int, int], counts: dict[int, int]) -> None:
-    """Add every count of *counts* to *into*."""
-    for index, count in counts.items():
-        into[index] = into.get(index, 0) + count
+def py_add_at(into: array[int], at: int, counts: array[int], sign: int) -> None:
+    """Add *sign* times each of *counts* to *into*, from place *at* on. Raises IndexError where they do not fit."""
+    if not 0 <= at <= len(into) - len(counts):
+        raise IndexError("the counts do not fit there")
+    for place, count in enumerate(counts, at):
+        into[place] += sign * count
 
 
 def py_split(values: array[float], keys: array[int]) -> dict[int, array[float]]:
@@ -99,25 +104,51 @@ class _Column:
     def __init__(self) -> None:
         self.values = array("d")
         self.quanta = array("q")
-        self.largest: SpanRow | None = None
-        self.maximum = float("-inf")
+        self.rows: list[SpanRow] = []
 
     def push(self, value: float, quantum: int, row: SpanRow) -> None:
-        if self.largest is None or value > self.maximum:
-            self.largest, self.maximum = row, value
         self.values.append(value)
         self.quanta.append(quantum)
+        self.rows.append(row)
 
     def column(self) -> Column:
-        assert self.largest
-        return self.values, self.quanta, self.largest
+        largest = max(self.values)
+        row = self.rows[self.values.index(largest)]
+        return self.values, self.quanta, min(self.values), largest, max(self.quanta), row
+
+
+class PyRecent:
+    """Which spans were seen lately, by 64-bit fingerprint: two of 131,072 share one with a chance of 5 in 10^10."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed.to_bytes(8, "little")
+        self._young: set[int] = set()
+        self._old: set[int] = set()
+
+    def fresh(self, rows: list[SpanRow]) -> list[SpanRow]:
+        """The rows whose (trace id, span id) is not remembered, each once; they are from now on."""
+        kept = []
+        for row in rows:
+            if len(row[1]) != 16 or len(row[2]) != 8:
+                raise ValueError("ids have 16 and 8 bytes")
+            identity = hash(self._seed + row[1] + row[2])
+            if identity not in self._young and identity not in self._old:
+                self._young.add(identity)
+                kept.append(row)
+                if len(self._young) >= GENERATION:
+                    self.turn()
+        return kept
+
+    def turn(self) -> None:
+        """Forget the old generation, and make the young one the old."""
+        self._old, self._young = self._young, set()
 
 
 try:
-    from otel_latency._native import Piles, add_counts, count_bounds, count_buckets, split, summarise
+    from otel_latency._native import Piles, Recent, add_at, count_bounds, count_buckets, split, summarise
 except ImportError:
-    Piles = PyPiles  # type: ignore[assignment,misc]
-    add_counts, count_bounds, count_buckets = py_add_counts, py_count_bounds, py_count_buckets
+    Piles, Recent = PyPiles, PyRecent  # type: ignore[assignment,misc]
+    add_at, count_bounds, count_buckets = py_add_at, py_count_bounds, py_count_buckets
     split, summarise = py_split, py_summarise
 
-__all__ = ["Pile", "Piles", "add_counts", "count_bounds", "count_buckets", "split", "summarise"]
+__all__ = ["Pile", "Piles", "Recent", "add_at", "count_bounds", "count_buckets", "split", "summarise"]

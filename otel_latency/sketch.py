@@ -5,17 +5,19 @@ every value inside (relative error (g-1)/(g+1) with g = 2^(1/64)). Up to `EXACT_
 are, and then quantiles are exact. Merging adds counts, so any order of merging gives the same buckets.
 The buckets are those of an OTLP ExponentialHistogram of scale 6 and of a Prometheus native histogram of schema 6.
 
-Cost: about 0.1 us per value. Memory: 8 bytes per exact value; then about 100 bytes per touched bucket (64 buckets an
-octave), 12 once packed.
+Cost: about 0.1 us per value. Memory: 8 bytes per exact value; then 8 bytes per bucket between the smallest and the
+largest value (512 an octave), or 12 per bucket that is not empty once packed.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from math import ceil, isfinite, log2
 
-from otel_latency.native import add_counts, count_buckets, summarise
+from otel_latency.native import add_at, count_buckets, summarise
 
 SCALE = 6
 EXACT_LIMIT = 250
@@ -31,6 +33,60 @@ def bucket_index(value: float) -> int:
 def bucket_bounds(index: int) -> tuple[float, float]:
     """Lower (exclusive) and upper (inclusive) bound of bucket *index*."""
     return 2.0 ** ((index - 1) / _PER_OCTAVE), 2.0 ** (index / _PER_OCTAVE)
+
+
+class Buckets:
+    """Counts of neighbouring buckets: `counts[i]` is that of bucket `offset + i`. 8 bytes each, empty ones included."""
+
+    __slots__ = ("counts", "offset")
+
+    def __init__(self, offset: int = 0, counts: array[int] | None = None) -> None:
+        self.offset = offset
+        self.counts = array("q") if counts is None else counts
+
+    @classmethod
+    def of(cls, values: array[float]) -> Buckets:
+        """The buckets of *values*; those at or below zero are in none."""
+        return cls(*count_buckets(values))
+
+    def add(self, other: Buckets, sign: int = 1) -> None:
+        """Add the counts of *other*, or with *sign* -1 take them away again."""
+        if other.counts:
+            self._cover(other.offset, other.offset + len(other.counts))
+            add_at(self.counts, other.offset - self.offset, other.counts, sign)
+
+    def total(self) -> int:
+        return sum(self.counts)
+
+    def items(self) -> Iterable[tuple[int, int]]:
+        """(index, count) of each bucket that is not empty, ascending."""
+        return ((index, count) for index, count in enumerate(self.counts, self.offset) if count)
+
+    def at_ranks(self, zero_count: int, ranks: Sequence[int]) -> list[float]:
+        """The values at 1-based *ranks*: the harmonic midpoint of the bucket that holds each.
+
+        *zero_count* values at or below zero come first, as 0. No rank may exceed the number of values.
+        """
+        running = list(accumulate(self.counts, initial=zero_count))
+        places = [bisect_left(running, rank) - 1 for rank in ranks]
+        return [bucket_bounds(self.offset + place)[1] * _MIDPOINT if place >= 0 else 0.0 for place in places]
+
+    def copy(self) -> Buckets:
+        return Buckets(self.offset, self.counts[:])
+
+    def _cover(self, low: int, high: int) -> None:
+        if not self.counts:
+            self.offset = low
+        if low < self.offset:
+            self.counts = _zeros(self.offset - low) + self.counts
+            self.offset = low
+        missing = high - self.offset - len(self.counts)
+        if missing > 0:
+            self.counts += _zeros(missing)
+
+
+def _zeros(count: int) -> array[int]:
+    return array("q", bytes(8 * count))
 
 
 class Sketch:
@@ -49,9 +105,9 @@ class Sketch:
         self.sum = 0.0
         self.minimum = float("inf")
         self.maximum = float("-inf")
-        self._buckets: dict[int, int] | None = None
+        self._buckets: Buckets | None = None
         self._packed: tuple[array[int], array[int]] | None = None
-        self._counted: dict[int, int] | None = None  # the buckets of exact values, once somebody asked for them
+        self._counted: Buckets | None = None  # the buckets of exact values, once somebody asked for them
         if values:
             self.extend(values)
 
@@ -75,8 +131,7 @@ class Sketch:
             if self.count > EXACT_LIMIT:
                 self._to_buckets()
         elif value > 0:
-            index = ceil(log2(value) * _PER_OCTAVE)
-            buckets[index] = buckets.get(index, 0) + 1
+            buckets.add(Buckets(bucket_index(value), array("q", [1])))
         else:
             self.zero_count += 1
 
@@ -105,7 +160,7 @@ class Sketch:
             self.values += other.values
             self._counted = None
         else:
-            add_counts(self._to_buckets(), other.bucket_counts())
+            self._to_buckets().add(other.buckets())
             self.zero_count += other.non_positive_count()
 
     def quantile(self, q: float) -> float:
@@ -126,18 +181,22 @@ class Sketch:
         if self.is_exact:
             ordered = sorted(self.values)
             return [ordered[rank - 1] for rank in ranks]
-        estimates = bucket_quantiles(self.bucket_counts(), self.zero_count, ranks)
+        estimates = self.buckets().at_ranks(self.zero_count, ranks)
         return [min(max(value, self.minimum), self.maximum) for value in estimates]
 
-    def bucket_counts(self) -> dict[int, int]:
-        """Counts by bucket index, in whichever form the values are kept; without the zero bucket."""
+    def buckets(self) -> Buckets:
+        """The buckets, in whichever form the values are kept; without the zero bucket. Not to be changed."""
         if self._buckets is not None:
             return self._buckets
         if self._packed is not None:
-            return dict(zip(*self._packed, strict=True))
+            return _unpacked(*self._packed)
         if self._counted is None:
-            self._counted = count_buckets(self.values)
+            self._counted = Buckets.of(self.values)
         return self._counted
+
+    def bucket_counts(self) -> dict[int, int]:
+        """Counts by bucket index, of the buckets that are not empty."""
+        return dict(self.buckets().items())
 
     def non_positive_count(self) -> int:
         """How many values were zero or below."""
@@ -146,8 +205,8 @@ class Sketch:
     def pack(self) -> None:
         """Take an eighth of the room; for sketches that will be read and merged more than added to."""
         if self._buckets is not None:
-            indexes = sorted(self._buckets)
-            self._packed = array("i", indexes), array("Q", [self._buckets[index] for index in indexes])
+            pairs = list(self._buckets.items())
+            self._packed = array("i", [index for index, _ in pairs]), array("q", [count for _, count in pairs])
             self._buckets = None
 
     def copy(self) -> Sketch:
@@ -156,14 +215,14 @@ class Sketch:
         twin.merge(self)
         return twin
 
-    def _to_buckets(self) -> dict[int, int]:
+    def _to_buckets(self) -> Buckets:
         if self._buckets is None:
-            self._buckets = dict(zip(*self._packed, strict=True)) if self._packed else {}
+            self._buckets = _unpacked(*self._packed) if self._packed else Buckets()
             self._packed = None
         if self.values:
-            counts = count_buckets(self.values)
-            self.zero_count += len(self.values) - sum(counts.values())
-            add_counts(self._buckets, counts)
+            added = Buckets.of(self.values)
+            self.zero_count += len(self.values) - added.total()
+            self._buckets.add(added)
             self.values = array("d")
             self._counted = None
         return self._buckets
@@ -177,19 +236,8 @@ def nearest_rank(q: float, count: int) -> int:
     return max(1, ceil(q * count - 1e-9))  # 0.07 * 100 is a little more than 7
 
 
-def bucket_quantiles(buckets: Mapping[int, int], zero_count: int, ranks: Sequence[int]) -> list[float]:
-    """The values at ascending 1-based *ranks*: the harmonic midpoint of the bucket that holds each.
-
-    Values at or below zero come first, as 0. The ranks must not exceed the counts' total.
-    """
-    found: list[float] = []
-    seen = zero_count
-    indexes = iter(sorted(buckets))
-    value = 0.0
-    for rank in ranks:
-        while rank > seen:
-            index = next(indexes)
-            seen += buckets[index]
-            value = bucket_bounds(index)[1] * _MIDPOINT
-        found.append(value)
-    return found
+def _unpacked(indexes: array[int], counts: array[int]) -> Buckets:
+    buckets = Buckets(indexes[0], _zeros(indexes[-1] - indexes[0] + 1)) if indexes else Buckets()
+    for index, count in zip(indexes, counts, strict=True):
+        buckets.counts[index - buckets.offset] = count
+    return buckets

@@ -59,23 +59,23 @@ def test_count_bounds_checks_its_arrays():
         compiled.count_bounds([1.0], array("d", [1.0]), array("q", [0, 0]))
 
 
-counts = st.dictionaries(st.integers(-3000, 3000), st.integers(0, 1 << 62), max_size=20)
+counts = st.lists(st.integers(-(1 << 40), 1 << 40), max_size=9).map(lambda v: array("q", v))
 
 
-@given(counts, counts)
-def test_add_counts(into, more):
-    """Counts may grow beyond 64 bits."""
-    ours, theirs = dict(into), dict(into)
-    native.py_add_counts(ours, more)
-    compiled.add_counts(theirs, more)
-    assert ours == theirs
-
-
-def test_add_counts_refuses_to_add_a_dict_to_itself():
-    """A dict must not change while it is walked."""
-    one = {1: 1}
-    with pytest.raises(ValueError, match="themselves"):
-        compiled.add_counts(one, one)
+@given(counts, counts, st.integers(-2, 12), st.sampled_from([1, -1]))
+def test_add_at(into, more, at, sign):
+    """Where the counts do not fit nothing is written."""
+    outcomes = []
+    for add_at in (native.py_add_at, compiled.add_at):
+        sums = into[:]
+        try:
+            add_at(sums, at, more, sign)
+        except IndexError:
+            assert sums == into
+            outcomes.append(None)
+        else:
+            outcomes.append(sums)
+    assert outcomes[0] == outcomes[1]
 
 
 @given(st.lists(st.tuples(st.floats(allow_nan=False), st.integers(-5, 5)), max_size=60))
@@ -120,10 +120,46 @@ def test_piles(first, second):
     ours, theirs = taken
     assert ours.keys() == theirs.keys()
     for profile, (durations, sums, latencies) in ours.items():
-        assert durations[1:] == theirs[profile][0][1:]
+        assert durations[1] == theirs[profile][0][1]
         assert list(durations[0]) == pytest.approx(list(theirs[profile][0][0]))
+        assert durations[2:4] == pytest.approx(theirs[profile][0][2:4])
+        assert durations[4:] == theirs[profile][0][4:]
         assert sums == pytest.approx(theirs[profile][1])
         assert latencies == theirs[profile][2]
+
+
+@given(rows, rows)
+def test_recent(first, second):
+    """The same rows are fresh for both."""
+    ours, theirs = native.PyRecent(7), compiled.Recent(7)
+    for each in (first, second, first):
+        assert ours.fresh(each) == theirs.fresh(each)
+    ours.turn()
+    theirs.turn()
+    assert ours.fresh(second) == theirs.fresh(second) == []
+    for one in (ours, theirs):
+        one.turn()
+        one.turn()
+    assert ours.fresh(second) == theirs.fresh(second)
+
+
+def test_recent_turns_over_when_a_generation_is_full():
+    """Both forget at the same span."""
+
+    def row(number: int):
+        return PROFILES[0], b"t" * 16, number.to_bytes(8, "big"), b"", 0, 0, None
+
+    every = [row(number) for number in range(2 * native.GENERATION + 10)]
+    for one in (native.PyRecent(1), compiled.Recent(1)):
+        assert one.fresh(every) == every
+        assert one.fresh([every[0], every[native.GENERATION], every[-1]]) == [every[0]]
+
+
+def test_recent_checks_its_rows():
+    """Ids of another length are an error and no read beyond their end."""
+    for one in (native.PyRecent(1), compiled.Recent(1)):
+        with pytest.raises(ValueError, match="16 and 8"):
+            one.fresh([(PROFILES[0], b"short", b"s" * 8, b"", 0, 0, None)])
 
 
 def test_piles_refuse_what_is_no_row():

@@ -21,7 +21,7 @@ from typing import Final
 from otel_latency.aggregate.distribution import DURATION_BOUNDS, TOKEN_BOUNDS, Distribution
 from otel_latency.aggregate.recent import RecentSpans
 from otel_latency.aggregate.windows import QUANTUM_NS
-from otel_latency.native import Piles
+from otel_latency.native import Column, Piles
 from otel_latency.records import (
     Exemplar,
     Family,
@@ -179,18 +179,17 @@ class Aggregator:
             return
         self._pending_count = 0
         self.version += 1
-        for profile, (durations, quanta, slowest), sums, latencies in self._piles.take():
+        for profile, durations, sums, latencies in self._piles.take():
             targets = self._targets.get(profile) or self._new_targets(profile)
-            self._correct(durations, quanta)
-            self._buffer(targets.durations, durations, quanta, slowest)
+            self._buffer(targets.durations, self._corrected(durations))
             for name, amount in sums.items():
                 if name in targets.totals:
                     entity, total, part = targets.totals[name]
                     entity.count(total, part, amount)
-            for name, (values, ended, largest) in latencies.items():
-                self._buffer(targets.measures.get(name, ()), values, ended, largest)
+            for name, column in latencies.items():
+                self._buffer(targets.measures.get(name, ()), column)
             for entity, family in targets.calls:
-                entity.count(family, profile.status, len(durations))
+                entity.count(family, profile.status, len(durations[0]))
         present = self._present()
         for distribution in self._touched:
             distribution.settle(present)
@@ -231,20 +230,23 @@ class Aggregator:
         families += [Family(total.name, "counter", total.help, series) for total, series in by_total.items()]
         return families
 
-    def _correct(self, durations: array[float], quanta: array[int]) -> None:
-        """Clocks step and differ: no duration is negative, and the future counts as now."""
-        if min(durations) < 0:
-            self.adjusted["negative_duration"] += sum(duration < 0 for duration in durations)
-            durations[:] = array("d", [max(duration, 0.0) for duration in durations])
-        present = self._present()
-        if max(quanta) > present:
-            self.adjusted["future"] += sum(quantum > present + FUTURE_QUANTA for quantum in quanta)
-            quanta[:] = array("q", [min(quantum, present) for quantum in quanta])
+    def _corrected(self, durations: Column) -> Column:
+        """Clocks step: no duration is negative."""
+        values, quanta, minimum, maximum, newest, largest = durations
+        if minimum >= 0:
+            return durations
+        self.adjusted["negative_duration"] += sum(value < 0 for value in values)
+        values = array("d", [max(value, 0.0) for value in values])
+        return values, quanta, 0.0, max(maximum, 0.0), newest, largest
 
-    def _buffer(
-        self, places: Sequence[tuple[Entity, Latency]], values: array[float], quanta: array[int], largest: SpanRow
-    ) -> None:
-        exemplar = Exemplar(max(values), largest[1].hex(), largest[2].hex(), largest[5] * 1e-9)
+    def _buffer(self, places: Sequence[tuple[Entity, Latency]], column: Column) -> None:
+        """Clocks differ, too: the future counts as now."""
+        values, quanta, _, maximum, newest, largest = column
+        present = self._present()
+        if newest > present:
+            self.adjusted["future"] += sum(quantum > present + FUTURE_QUANTA for quantum in quanta)
+            quanta = array("q", [min(quantum, present) for quantum in quanta])
+        exemplar = Exemplar(maximum, largest[1].hex(), largest[2].hex(), largest[5] * 1e-9)
         for entity, family in places:
             entity.seen = self._now
             distribution = entity.latency(family)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from array import array
 
 from otel_latency.aggregate.windows import Windows
-from otel_latency.native import count_bounds, split
+from otel_latency.native import count_bounds
 from otel_latency.records import Exemplar
 from otel_latency.sketch import Sketch
 
@@ -62,14 +62,10 @@ class Distribution:
         values, quanta = self._values, self._quanta
         self._values, self._quanta = array("d"), array("q")
         count_bounds(values, self.bounds, self.counts)
-        if self.windows is None:
-            self.total.extend(values)
-            return
-        self.windows.advance(present)
-        for quantum, group in split(values, quanta).items():
-            delta = Sketch(group)
-            self.total.merge(delta)
-            self.windows.add(quantum, delta)
+        self.total.extend(values)
+        if self.windows is not None:
+            self.windows.advance(present)
+            self.windows.add(values, quanta)
 
     def show(self, exemplar: Exemplar, now: float) -> None:
         """Offer an observation as exemplar: the slowest of the running minute is kept, and then for one more."""

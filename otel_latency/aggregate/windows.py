@@ -11,11 +11,12 @@ series without traffic holds nothing.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from otel_latency.native import add_counts
-from otel_latency.sketch import EXACT_LIMIT, Sketch, bucket_quantiles, nearest_rank
+from otel_latency.native import split
+from otel_latency.sketch import EXACT_LIMIT, Buckets, Sketch, nearest_rank
 
 QUANTUM_NS = 250_000_000
 """Width of the finest window; every delta lies in one of them."""
@@ -87,12 +88,12 @@ class SlidingQuantiles:
         self._length = length
         self._tail = 0  # the oldest window inside the horizon
         self._head = 0  # the first window that is not in the running counts
-        self._closed: dict[int, int] = {}
+        self._closed = Buckets()
 
     def add(self, index: int, delta: Sketch) -> None:
         """Account for a delta that has just been added to window *index* of the ring."""
         if self._tail <= index < self._head:
-            self._join(delta)
+            self._closed.add(delta.buckets())
 
     def advance(self, quantum: int) -> None:
         """Move the end of the horizon to the window that *quantum* lies in."""
@@ -100,9 +101,9 @@ class SlidingQuantiles:
         tail = head - self._length + 1
         windows = self._ring.windows
         for index in _between(windows, self._tail, min(tail, self._head)):
-            self._leave(windows[index])
+            self._closed.add(windows[index].buckets(), -1)
         for index in _between(windows, max(self._head, tail), head):
-            self._join(windows[index])
+            self._closed.add(windows[index].buckets())
         self._tail, self._head = max(self._tail, tail), max(self._head, head)
 
     def quantiles(self, qs: Sequence[float]) -> list[float]:
@@ -118,20 +119,9 @@ class SlidingQuantiles:
         buckets = self._closed.copy()
         for index, window in self._ring.windows.items():
             if index >= self._head:
-                add_counts(buckets, window.bucket_counts())
+                buckets.add(window.buckets())
         low, high = min(window.minimum for window in inside), max(window.maximum for window in inside)
-        return [min(max(value, low), high) for value in bucket_quantiles(buckets, count - sum(buckets.values()), ranks)]
-
-    def _leave(self, sketch: Sketch) -> None:
-        for bucket, count in sketch.bucket_counts().items():
-            left = self._closed[bucket] - count
-            if left:
-                self._closed[bucket] = left
-            else:
-                del self._closed[bucket]
-
-    def _join(self, sketch: Sketch) -> None:
-        add_counts(self._closed, sketch.bucket_counts())
+        return [min(max(value, low), high) for value in buckets.at_ranks(count - buckets.total(), ranks)]
 
 
 class Windows:
@@ -148,18 +138,20 @@ class Windows:
             for resolution, ring in self._rings.items()
         ]
 
-    def add(self, quantum: int, delta: Sketch) -> None:
-        """Count *delta*, whose values ended in *quantum* (Unix time divided by 250 ms).
+    def add(self, values: array[float], quanta: array[int]) -> None:
+        """Count *values*; each ended in the quantum (Unix time divided by 250 ms) at the same place in *quanta*.
 
         What ended before the longest ring begins is passed over.
         """
-        if quantum < self._quantum - OLDEST:
-            return
+        oldest = self._quantum - OLDEST
+        groups = {quantum: group for quantum, group in split(values, quanta).items() if quantum >= oldest}
         for ring, over in self._levels:
-            index = ring.index(quantum)
-            ring.add(index, delta)
-            for sliding in over:
-                sliding.add(index, delta)
+            groups = _joined(groups, ring)
+            for quantum, group in groups.items():
+                index, delta = ring.index(quantum), Sketch(group)
+                ring.add(index, delta)
+                for sliding in over:
+                    sliding.add(index, delta)
 
     def advance(self, quantum: int) -> None:
         """Move the present to *quantum*; calling twice, or going back, changes nothing."""
@@ -178,6 +170,17 @@ class Windows:
     def ring(self, resolution: Resolution) -> dict[int, Sketch]:
         """The windows of *resolution* that hold anything, by index."""
         return self._rings[resolution].windows
+
+
+def _joined(groups: dict[int, array[float]], ring: Ring) -> dict[int, array[float]]:
+    """*groups* by quantum, with those that share a window of *ring* in one, under the first of their quanta."""
+    if len(groups) == 1:
+        return groups
+    joined: dict[int, tuple[int, array[float]]] = {}
+    for quantum, group in groups.items():
+        known = joined.get(ring.index(quantum))
+        joined[ring.index(quantum)] = (known[0], known[1] + group) if known else (quantum, group)
+    return dict(joined.values())
 
 
 def _between(windows: dict[int, Sketch], start: int, stop: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from otel_latency.aggregate.recent import GENERATION, RecentSpans
+from otel_latency.aggregate.recent import RecentSpans
+from otel_latency.native import GENERATION
 from otel_latency.records import Profile
 
 PROFILE = Profile("shop")
@@ -41,11 +42,11 @@ def test_a_span_is_remembered_for_thirty_seconds_at_least():
 
 
 def test_memory_is_bounded_by_count():
-    """A full generation turns over early; the last 40,000 spans are always remembered."""
+    """A full generation turns over early; the last 65,536 spans are always remembered."""
     recent = RecentSpans()
     recent.turn(0.0)
     for start in range(0, 3 * GENERATION, GENERATION):
         recent.fresh([row(n) for n in range(start, start + GENERATION)])
         recent.turn(1.0)
-    assert recent.fresh([row(3 * GENERATION - 1)]) == []
+    assert recent.fresh([row(2 * GENERATION), row(3 * GENERATION - 1)]) == []
     assert recent.fresh([row(0)]) == [row(0)]

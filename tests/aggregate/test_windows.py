@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from array import array
 from collections import Counter
 
 import pytest
@@ -17,7 +18,7 @@ QUANTA = {"10s": 40, "1m": 240, "5m": 1200}
 
 def feed(windows: Windows, values: list[tuple[int, list[float]]]) -> None:
     for quantum, group in values:
-        windows.add(quantum, Sketch(group))
+        windows.add(array("d", group), array("q", [quantum] * len(group)))
 
 
 def draw(seed: int, quanta: int, per_quantum: int) -> list[tuple[int, list[float]]]:
@@ -34,7 +35,7 @@ def test_coarse_windows_equal_the_sum_of_fine_ones(per_quantum, is_late):
     arriving = random.Random(2).sample(data, len(data)) if is_late else data
     for quantum, group in arriving:
         windows.advance(START + 199 if is_late else quantum)
-        windows.add(quantum, Sketch(group))
+        feed(windows, [(quantum, group)])
     whole = Sketch([value for _, group in data for value in group]).bucket_counts()
     for resolution in (REAL_TIME, SYSTEM, AGGREGATE):
         merged = Sketch()
@@ -54,7 +55,7 @@ def test_sliding_quantiles_cover_their_horizon(per_quantum):
     qs = (0.5, 0.9, 0.99)
     for position, (quantum, group) in enumerate(data):
         windows.advance(quantum)
-        windows.add(quantum, Sketch(group))
+        feed(windows, [(quantum, group)])
         if position % 97 and position < 1499:
             continue
         for name, found in windows.sliding(qs):
@@ -121,7 +122,7 @@ def test_counts_survive_any_schedule():
         quantum = now - source.choice([0, 0, 0, 1, 3, 10, 30])
         values = [source.choice([0.1, 0.2, 0.4])] * source.randrange(1, 40)
         arrived[quantum] += len(values)
-        windows.add(quantum, Sketch(values))
+        feed(windows, [(quantum, values)])
     tail = (now // 4 - 299) * 4
     expected = sum(count for quantum, count in arrived.items() if quantum >= tail)
     assert sum(w.count for i, w in windows.ring(SYSTEM).items() if i * 4 >= tail) == expected
