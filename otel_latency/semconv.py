@@ -31,8 +31,26 @@ MILESTONES: Final = {
     "first_audio": "otel_latency.time_to_first_audio",
     "first_audible": "otel_latency.time_to_first_audible",
 }
-TIME_PER_OUTPUT_TOKEN: Final = "otel_latency.time_per_output_token"
+TIME_PER_OUTPUT_TOKEN: Final = "otel_latency.time_per_output_token"  # noqa: S105 - a name, no secret
 RETRIES: Final = "otel_latency.retries"
+RETRY_REASON: Final = "otel_latency.retry_reason"  # of the last retry, and on the event of each: "rate_limit"
+RETRY_DELAY: Final = "otel_latency.retry_delay"  # on the event of a retry: seconds
+ATTEMPT: Final = "otel_latency.attempt"  # on the events of attempts and retries: 1, 2, ...
+ERROR_CATEGORY: Final = "otel_latency.error_category"  # network, api, memory, processing
+
+# How a stream flowed: seconds, counts and words.
+TOKENS_PER_SECOND: Final = "otel_latency.tokens_per_second"  # output tokens over the time from request to last token
+INTER_TOKEN_LATENCY_P50: Final = "otel_latency.inter_token_latency_p50"
+INTER_TOKEN_LATENCY_P99: Final = "otel_latency.inter_token_latency_p99"
+INTER_TOKEN_LATENCY_MAX: Final = "otel_latency.inter_token_latency_max"
+LONGEST_GAP: Final = "otel_latency.longest_gap"  # between two chunks with tokens
+STALLS: Final = "otel_latency.stalls"
+OUTPUT_CHUNKS: Final = "otel_latency.output_chunks"  # chunks with tokens
+FIRST_TOKEN_KIND: Final = "otel_latency.first_token_kind"  # content, reasoning, tool
+STREAM_OUTCOME: Final = "otel_latency.stream_outcome"  # completed, truncated, broken, cancelled, abandoned
+OVER_BUDGET: Final = "otel_latency.over_budget"  # true where the budget did not suffice; absent otherwise
+INTERRUPT_REASON: Final = "otel_latency.interrupt_reason"  # why a turn or stage was cut short: "barge_in"
+FALLBACK: Final = "otel_latency.fallback"  # what stood in for what failed
 
 # Log records about running operations: `event_name`, and the attributes each carries.
 OPERATION_START: Final = "otel_latency.operation.start"

@@ -58,16 +58,17 @@ class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Listener(Section):
     """Where a server listens. Port 0 asks the system for a free one."""
 
-    enabled: bool = True
     host: Address = "127.0.0.1"
     port: Port = 0
 
 
 class HTTPReceiver(Listener):
+    enabled: bool = True
     port: Port = 4318
 
 
 class GRPCReceiver(Listener):
+    enabled: bool = True
     port: Port = 4317
     max_message: Limit = Size(2 << 20)
     """The largest message taken: grpcio holds a whole message before we see it, so this bounds memory."""
@@ -145,6 +146,7 @@ class Aggregate(Section):
     expire_after: Retention = Duration(900.0)
     """A series without a new observation for this long is forgotten."""
     turn_timeout: Interval = Duration(30.0)
+    """How long a turn is waited for once its spans are put together; so far each span counts by itself."""
 
 
 class Config(Section):
@@ -156,10 +158,11 @@ class Config(Section):
     aggregate: Aggregate = Aggregate()
 
     def __post_init__(self) -> None:
-        listeners = {"otlp.http": self.otlp.http, "otlp.grpc": self.otlp.grpc, "web": self.web}
+        receivers = {"otlp.http": self.otlp.http, "otlp.grpc": self.otlp.grpc}
+        listeners = {path: receiver for path, receiver in receivers.items() if receiver.enabled}
         owners: dict[int, str] = {}
-        for path, listener in listeners.items():
-            if listener.enabled and listener.port and (owner := owners.setdefault(listener.port, path)) != path:
+        for path, listener in {**listeners, "web": self.web}.items():
+            if listener.port and (owner := owners.setdefault(listener.port, path)) != path:
                 raise Misfit(f"{path}.port", f"{owner} listens on {listener.port} already: choose another port")
 
 

@@ -24,7 +24,7 @@ otlp:
   grpc: {enabled: false, host: "::1", port: 0, max_message: 1MiB}
   max_body: 512KiB
   max_in_flight: 1048576
-web: {enabled: true, host: localhost, port: "18080", allowed_hosts: [latency.example.com]}
+web: {host: localhost, port: "18080", allowed_hosts: [latency.example.com]}
 collect:
   host: {enabled: false, interval: 1h30m}
   process: {names: [python3, "22:22"], interval: 250ms}
