@@ -19,6 +19,7 @@ from otel_latency.errors import OtelLatencyError
 
 COMMANDS = {
     "agent": "receive OTLP and serve percentiles, until stopped",
+    "demo": "watch an agent at work: it runs one, and a synthetic voice pipeline beside it",
     "check": "say whether configuration files are right",
     "healthcheck": "ask a running agent whether it is well",
 }
