@@ -202,7 +202,7 @@ enum { MAX_NAMES = 32 }; /* measures of one profile; there are some forty fields
 /* Values with the quantum of each, their extremes, and the row of the largest. */
 typedef struct {
     double *values;
-    long long *quanta, newest;
+    long long *quanta, oldest, newest;
     Py_ssize_t used, room;
     double minimum, maximum;
     PyObject *largest;
@@ -210,7 +210,8 @@ typedef struct {
 
 typedef struct { PyObject *name; int is_latency; double sum; Column column; } Measure;
 
-typedef struct { PyObject *profile; Column durations; Measure measures[MAX_NAMES]; int measure_count; } Pile;
+/* Measures are made room for as they come: a flood of names is a flood of piles, and few of them have any. */
+typedef struct { PyObject *profile; long long count; Column durations; Measure *measures; int measure_count; } Pile;
 
 typedef struct {
     PyObject_HEAD
@@ -232,6 +233,7 @@ static int push(Column *column, double value, long long quantum, PyObject *row)
         column->room = room;
     }
     if (!column->used || value < column->minimum) column->minimum = value;
+    if (!column->used || quantum < column->oldest) column->oldest = quantum;
     if (!column->used || quantum > column->newest) column->newest = quantum;
     if (!column->largest || value > column->maximum) {
         PyObject *former = column->largest;
@@ -279,17 +281,22 @@ static Pile *pile_of(Piles *self, PyObject *profile)
     return self->table[slot];
 }
 
-/* The measure of that name: mostly the same object as in the row before. NULL when there are too many. */
+/* The measure of that name: mostly the same object as in the row before. NULL when there are too many, or no memory. */
 static Measure *measure_of(Piles *self, Pile *pile, PyObject *name)
 {
     for (int i = 0; i < pile->measure_count; i++)
         if (pile->measures[i].name == name) return &pile->measures[i];
     for (int i = 0; i < pile->measure_count; i++)
         if (PyUnicode_Compare(pile->measures[i].name, name) == 0) return &pile->measures[i];
-    if (pile->measure_count == MAX_NAMES) return NULL;
+    int count = pile->measure_count;
+    if (count == MAX_NAMES) return NULL;
+    if ((count & (count - 1)) == 0) { /* at each power of two there is room for as many again */
+        Measure *grown = PyMem_Realloc(pile->measures, (size_t)(count ? 2 * count : 1) * sizeof *grown);
+        if (!grown) return (Measure *)PyErr_NoMemory();
+        pile->measures = grown;
+    }
     Measure *measure = &pile->measures[pile->measure_count++];
-    measure->name = Py_NewRef(name);
-    measure->is_latency = PyDict_Contains(self->latencies, name) == 1;
+    *measure = (Measure){.name = Py_NewRef(name), .is_latency = PyDict_Contains(self->latencies, name) == 1};
     return measure;
 }
 
@@ -307,15 +314,18 @@ static int add_row(Piles *self, PyObject *row)
     PyObject *measures = PyTuple_GetItem(row, 6), *name, *value;
     Py_ssize_t position = 0;
     PyObject *told = PyDict_Check(measures) ? PyDict_GetItemWithError(measures, duration_name) : NULL;
+    int has_duration = (start && end) || (told && PyFloat_Check(told));
     if (told && PyFloat_Check(told)) seconds = PyFloat_AsDouble(told);
     Pile *pile = pile_of(self, PyTuple_GetItem(row, 0));
-    if (!pile || push(&pile->durations, seconds, quantum, row) < 0) goto no_memory;
+    if (!pile || (has_duration && push(&pile->durations, seconds, quantum, row) < 0)) goto no_memory;
+    pile->count++;
     while (PyDict_Check(measures) && PyDict_Next(measures, &position, &name, &value)) {
         int is_float = PyFloat_Check(value);
         if (!is_float && !PyLong_Check(value)) continue;
         double number = is_float ? PyFloat_AsDouble(value) : PyLong_AsDouble(value);
         if (number == -1 && PyErr_Occurred()) return -1;
         Measure *measure = measure_of(self, pile, name);
+        if (!measure && PyErr_Occurred()) return -1;
         if (!measure) continue;
         measure->sum += number;
         if (measure->is_latency && push(&measure->column, number, quantum, row) < 0) goto no_memory;
@@ -331,15 +341,17 @@ static PyObject *piles_add(Piles *self, PyObject *rows)
     if (!PyList_Check(rows)) return PyErr_Format(PyExc_TypeError, "a list of rows is needed");
     for (Py_ssize_t i = 0; i < PyList_Size(rows); i++)
         if (add_row(self, PyList_GetItem(rows, i)) < 0) return NULL;
-    Py_RETURN_NONE;
+    return PyLong_FromSize_t(self->used);
 }
 
-/* (values, quanta, minimum, maximum, newest quantum, row of the largest) */
+/* (values, quanta, minimum, maximum, oldest and newest quantum, row of the largest); None when there are no values */
 static PyObject *column_of(const Column *column)
 {
+    if (!column->used) Py_RETURN_NONE;
     PyObject *values = new_array('d', column->values, column->used), *quanta = new_array('q', column->quanta, column->used);
     if (values && quanta)
-        return Py_BuildValue("NNddLO", values, quanta, column->minimum, column->maximum, column->newest, column->largest);
+        return Py_BuildValue("NNddLLO", values, quanta, column->minimum, column->maximum, column->oldest, column->newest,
+                             column->largest);
     Py_XDECREF(values);
     Py_XDECREF(quanta);
     return NULL;
@@ -355,7 +367,7 @@ static PyObject *object_of(const Pile *pile)
         failed = !value || PyDict_SetItem(measure->is_latency ? latencies : sums, measure->name, value) < 0;
         Py_XDECREF(value);
     }
-    if (!failed) result = PyTuple_Pack(4, pile->profile, durations, sums, latencies);
+    if (!failed) result = Py_BuildValue("OLOOO", pile->profile, pile->count, durations, sums, latencies);
     Py_XDECREF(durations);
     Py_XDECREF(sums);
     Py_XDECREF(latencies);
@@ -380,6 +392,7 @@ static void free_piles(Pile **table, size_t slots)
             Py_DECREF(pile->measures[m].name);
         }
         Py_DECREF(pile->profile);
+        PyMem_Free(pile->measures);
         PyMem_Free(pile);
     }
     PyMem_Free(table);

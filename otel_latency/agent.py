@@ -70,6 +70,8 @@ class Agent:
         self._stopping = asyncio.Event()
         self.started = asyncio.Event()
         self.ticks = 0
+        self._expired = 0.0
+        self._faults: dict[str, str] = {}  # part -> what is wrong with it, for /health
 
         limits = config.aggregate
         self.aggregator = Aggregator(max_series=limits.max_series, expire_after=limits.expire_after)
@@ -86,6 +88,7 @@ class Agent:
             alive=self.collectors.lag.alive,
             checks=self.collectors.checks.results,
             required=[check.name for check in config.collect.checks if check.required],
+            faults=lambda: list(self._faults.values()),
         )
         self.page = MetricsPage(families=self.families, version=self._page_version, registry=self.own.registry)
         self.web = self._build_web(config)
@@ -95,10 +98,10 @@ class Agent:
         async with AsyncExitStack() as stack:
             stack.callback(self.page.close)
             stack.callback(self.collectors.close)
-            await stack.enter_async_context(_running(self.collectors.run(), "collect"))
+            await stack.enter_async_context(self._beside(self.collectors.run(), "collect"))
             await self.web.start()
             stack.push_async_callback(self.web.stop)
-            await stack.enter_async_context(_running(self._keep_time(), "ticks"))
+            await stack.enter_async_context(self._beside(self._keep_time(), "ticks"))
             await self._start_receivers(stack)
             self.health.phase = Phase.RUNNING
             self.started.set()
@@ -121,15 +124,42 @@ class Agent:
         ]
 
     async def _keep_time(self) -> None:
-        expired = self._clock.monotonic()
+        """Count what came in, at every tick; one that fails must not be the last."""
+        self._expired = self._clock.monotonic()
         async for tick in self._clock.ticks(TICK):
             self.ticks += 1
             self.own.ticked(tick.lateness)
-            self.aggregator.fold(tick.now)
-            if self._clock.monotonic() - expired >= EXPIRY:
-                expired = self._clock.monotonic()
-                self.aggregator.expire(tick.now)
-                self.received.expire(tick.now)
+            try:
+                self._tick(tick.now)
+            except Exception as error:
+                self._faults["ticks"] = f"the last tick failed with {type(error).__name__}"
+                log.exception("a tick failed, next try in %g s", TICK)
+            else:
+                self._faults.pop("ticks", None)
+
+    def _tick(self, now: float) -> None:
+        self.aggregator.fold(now)
+        if self._clock.monotonic() - self._expired >= EXPIRY:
+            self._expired = self._clock.monotonic()
+            self.aggregator.expire(now)
+            self.received.expire(now)
+
+    @asynccontextmanager
+    async def _beside(self, work: Coroutine[None, None, None], name: str) -> AsyncIterator[None]:
+        """Run *work* beside the block, and cancel it at the end. Should it end before, /health tells."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                self._faults[name] = f"{name} has ended"
+                log.error("%s ended: the agent goes on without it", name, exc_info=task.exception())
+
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(ended)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _start_receivers(self, stack: AsyncExitStack) -> None:
         stack.push_async_callback(self._stop_receivers)
@@ -290,20 +320,3 @@ async def _announce(agent: Agent) -> None:
     for name, receiver in agent.receivers.items():
         log.info("OTLP over %s: %s:%d", name.upper().replace("GRPC", "gRPC"), receiver.host, receiver.port)
     log.info("metrics: %s/metrics, status: %s/status", agent.web.url, agent.web.url)
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[None, None, None], name: str) -> AsyncIterator[None]:
-    """Run *work* beside the block, and cancel it at the end. Should it end before, that is logged."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_log_failure)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception():
-        log.error("%s ended: the agent goes on without it", task.get_name(), exc_info=task.exception())

@@ -18,12 +18,13 @@ PER_OCTAVE = 64
 MAX_NAMES = 32
 GENERATION = 65_536
 
-Column = tuple["array[float]", "array[int]", float, float, int, SpanRow]
-"""Values, the quantum that each one's span ended in, minimum, maximum, newest quantum, and the row of the largest."""
+Column = tuple["array[float]", "array[int]", float, float, int, int, SpanRow]
+"""Values, the quantum that each one's span ended in, minimum, maximum, oldest and newest quantum, and the row of the
+largest."""
 
-Pile = tuple[Profile, Column, dict[str, float], dict[str, Column]]
-"""Of all rows of one profile: durations in seconds (negative where the end lies before the start), the sum of each
-measure, and the values of each measure that is a latency."""
+Pile = tuple[Profile, int, Column | None, dict[str, float], dict[str, Column]]
+"""Of all rows of one profile: how many, their durations in seconds (negative where the end lies before the start), the
+sum of each measure, and the values of each measure that is a latency."""
 
 
 def py_summarise(values: array[float]) -> tuple[float, float, float]:
@@ -34,7 +35,7 @@ def py_summarise(values: array[float]) -> tuple[float, float, float]:
 
 
 def py_count_buckets(values: array[float]) -> tuple[int, array[int]]:
-    """The index of the first bucket (see `sketch`) and the counts from there on; values at or below zero are in none."""
+    """The index of the first bucket (see `sketch`) and the counts from there on; values <= 0 are in none."""
     counts = Counter([ceil(log2(value) * PER_OCTAVE) for value in values if value > 0 and isfinite(value)])
     low = min(counts, default=0)
     return low, array("q", [counts[index] for index in range(low, max(counts, default=low - 1) + 1)])
@@ -65,22 +66,31 @@ def py_split(values: array[float], keys: array[int]) -> dict[int, array[float]]:
 class PyPiles:
     """Rows taken apart as they come, by profile, so that they need not be kept until they are counted.
 
-    A row's duration is its measure `duration` where it has one (a float), else the time from its start to its end.
+    A row's duration is its measure `duration` where it has one (a float), else the time from its start to its end; a
+    row without a start or an end has none.
     """
 
     def __init__(self, quantum_ns: int, latencies: dict[str, object]) -> None:
         self._quantum_ns = quantum_ns
         self._latencies = latencies
         self._piles: dict[Profile, tuple[_Column, dict[str, float], dict[str, _Column]]] = {}
+        self._counts: Counter[Profile] = Counter()
 
-    def add(self, rows: list[SpanRow]) -> None:
-        """Take rows in; measures that are not numbers are passed over, and so are names beyond 32 per profile."""
+    def add(self, rows: list[SpanRow]) -> int:
+        """Take rows in; measures that are not numbers are passed over, and so are names beyond 32 per profile.
+
+        Returns how many profiles wait to be taken.
+        """
         for row in rows:
             durations, sums, latencies = self._piles.setdefault(row[0], (_Column(), {}, {}))
+            self._counts[row[0]] += 1
             quantum = row[5] // self._quantum_ns
             measures = row[6] or {}
             told = measures.get("duration")
-            durations.push(told if isinstance(told, float) else (row[5] - row[4]) * 1e-9, quantum, row)
+            if isinstance(told, float):
+                durations.push(told, quantum, row)
+            elif row[4] and row[5]:
+                durations.push((row[5] - row[4]) * 1e-9, quantum, row)
             for name, value in measures.items():
                 if not isinstance(value, int | float):
                     continue
@@ -90,12 +100,20 @@ class PyPiles:
                     latencies.setdefault(name, _Column()).push(value, quantum, row)
                 else:
                     sums[name] = sums.get(name, 0.0) + value
+        return len(self._piles)
 
     def take(self) -> list[Pile]:
         """Everything since the last take."""
         piles, self._piles = self._piles, {}
+        counts, self._counts = self._counts, Counter()
         return [
-            (profile, durations.column(), sums, {name: column.column() for name, column in latencies.items()})
+            (
+                profile,
+                counts[profile],
+                durations.column() if durations.values else None,
+                sums,
+                {name: column.column() for name, column in latencies.items()},
+            )
             for profile, (durations, sums, latencies) in piles.items()
         ]
 
@@ -114,7 +132,7 @@ class _Column:
     def column(self) -> Column:
         largest = max(self.values)
         row = self.rows[self.values.index(largest)]
-        return self.values, self.quanta, min(self.values), largest, max(self.quanta), row
+        return self.values, self.quanta, min(self.values), largest, min(self.quanta), max(self.quanta), row
 
 
 class PyRecent:

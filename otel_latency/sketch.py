@@ -6,7 +6,7 @@ are, and then quantiles are exact. Merging adds counts, so any order of merging 
 The buckets are those of an OTLP ExponentialHistogram of scale 6 and of a Prometheus native histogram of schema 6.
 
 Cost: about 0.1 us per value. Memory: 8 bytes per exact value; then 8 bytes per bucket between the smallest and the
-largest value (512 an octave), or 12 per bucket that is not empty once packed.
+largest value (half a KiB an octave), or 12 per bucket that is not empty once packed.
 """
 
 from __future__ import annotations
@@ -54,6 +54,14 @@ class Buckets:
         if other.counts:
             self._cover(other.offset, other.offset + len(other.counts))
             add_at(self.counts, other.offset - self.offset, other.counts, sign)
+
+    def increment(self, index: int) -> None:
+        """Count one more in bucket *index*."""
+        place = index - self.offset
+        if 0 <= place < len(self.counts):
+            self.counts[place] += 1
+        else:
+            self.add(Buckets(index, array("q", [1])))
 
     def total(self) -> int:
         return sum(self.counts)
@@ -131,7 +139,7 @@ class Sketch:
             if self.count > EXACT_LIMIT:
                 self._to_buckets()
         elif value > 0:
-            buckets.add(Buckets(bucket_index(value), array("q", [1])))
+            buckets.increment(ceil(log2(value) * _PER_OCTAVE))
         else:
             self.zero_count += 1
 

@@ -141,6 +141,24 @@ async def test_a_required_check_that_is_down_makes_it_unready_and_nothing_else()
             assert live.status == 200
 
 
+async def test_a_tick_that_fails_is_not_the_last(monkeypatch):
+    """Health tells of it until a tick has succeeded again."""
+    async with running(config()) as (agent, client):
+        monkeypatch.setattr(agent.aggregator, "fold", lambda _now: 1 / 0)
+        ticks = agent.ticks
+        while agent.ticks < ticks + 3:
+            await asyncio.sleep(0.05)
+        async with client.get(f"{agent.web.url}/health") as sick:
+            assert sick.status == 503
+            assert (await sick.json())["reason"] == "the last tick failed with ZeroDivisionError"
+        monkeypatch.undo()
+        ticks = agent.ticks
+        while agent.ticks < ticks + 2:
+            await asyncio.sleep(0.05)
+        async with client.get(f"{agent.web.url}/health") as well:
+            assert well.status == 200
+
+
 async def test_receivers_can_be_off():
     """Without gRPC its library is not even loaded by us."""
     otlp = OTLP(http=HTTPReceiver(port=0), grpc=GRPCReceiver(enabled=False))

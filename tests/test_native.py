@@ -114,18 +114,22 @@ def test_piles(first, second):
     taken = []
     for each in piles:
         each.add(first)
-        each.add(second)
+        waiting = each.add(second)
         taken.append({pile[0]: pile[1:] for pile in each.take()})
+        assert waiting == len(taken[-1])
         assert each.take() == []
     ours, theirs = taken
     assert ours.keys() == theirs.keys()
-    for profile, (durations, sums, latencies) in ours.items():
-        assert durations[1] == theirs[profile][0][1]
-        assert list(durations[0]) == pytest.approx(list(theirs[profile][0][0]))
-        assert durations[2:4] == pytest.approx(theirs[profile][0][2:4])
-        assert durations[4:] == theirs[profile][0][4:]
-        assert sums == pytest.approx(theirs[profile][1])
-        assert latencies == theirs[profile][2]
+    for profile, (count, durations, sums, latencies) in ours.items():
+        assert count == theirs[profile][0]
+        assert (durations is None) == (theirs[profile][1] is None)
+        if durations:
+            assert durations[1] == theirs[profile][1][1]
+            assert list(durations[0]) == pytest.approx(list(theirs[profile][1][0]))
+            assert durations[2:4] == pytest.approx(theirs[profile][1][2:4])
+            assert durations[4:] == theirs[profile][1][4:]
+        assert sums == pytest.approx(theirs[profile][2])
+        assert latencies == theirs[profile][3]
 
 
 @given(rows, rows)

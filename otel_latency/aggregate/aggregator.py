@@ -20,7 +20,7 @@ from typing import Final
 
 from otel_latency.aggregate.distribution import DURATION_BOUNDS, TOKEN_BOUNDS, Distribution
 from otel_latency.aggregate.recent import RecentSpans
-from otel_latency.aggregate.windows import QUANTUM_NS
+from otel_latency.aggregate.windows import OLDEST, QUANTUM_NS
 from otel_latency.native import Column, Piles
 from otel_latency.records import (
     Exemplar,
@@ -37,6 +37,10 @@ QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
 OVERFLOW: Final[Labels] = (("otel_metric_overflow", "true"),)
 MAX_PENDING: Final = 32_768
 """Rows kept until the next fold; more are folded at once, so that a burst cannot fill the memory."""
+MAX_PENDING_PROFILES: Final = 1_024
+"""The same for profiles, since each takes 2 KiB while it waits, and a flood of names brings one with every row."""
+MAX_STEP: Final = 60.0
+"""Folds follow each other within a second; when the wall clock jumps, this much is believed."""
 FUTURE_QUANTA: Final = 20
 """Clocks differ: an end up to 5 s ahead is taken for now without a word, one beyond is counted as adjusted."""
 
@@ -102,26 +106,25 @@ LLM_TOTALS = {
     "audio_input_tokens": (LLM_TOKENS, "audio_input"),
     "audio_output_tokens": (LLM_TOKENS, "audio_output"),
     "cost_usd": (LLM_COST, ""),
-    "retries": (LLM_RETRIES, "unknown"),
 }
 
 
 class Entity:
-    """One label set with everything that is counted for it."""
+    """One label set with everything that is counted for it, `created` in Unix time and `seen` in elapsed time."""
 
     __slots__ = ("created", "labels", "latencies", "seen", "totals")
 
-    def __init__(self, labels: Labels, created: float) -> None:
+    def __init__(self, labels: Labels, created: float, seen: float) -> None:
         self.labels = labels
         self.created = created
-        self.seen = created
+        self.seen = seen
         self.latencies: dict[Latency, Distribution] = {}
         self.totals: dict[tuple[Total, str], float] = {}
 
-    def latency(self, family: Latency) -> Distribution:
+    def latency(self, family: Latency, now: float) -> Distribution:
         distribution = self.latencies.get(family)
         if distribution is None:
-            distribution = Distribution(family.bounds, self.seen, windowed=bool(family.window))
+            distribution = Distribution(family.bounds, now, windowed=bool(family.window))
             self.latencies[family] = distribution
         return distribution
 
@@ -153,12 +156,12 @@ class Aggregator:
         self._targets: dict[Profile, Targets] = {}
         self._touched: set[Distribution] = set()
         self._now = 0.0
-        self.version = 0
-        """Grows whenever `families` would answer something new."""
+        self._elapsed = 0.0  # seconds, by which things grow old; steps of the clock do not age them
         self.dropped: Counter[str] = Counter()
         """Spans that were not counted, by reason: `duplicate`."""
         self.adjusted: Counter[str] = Counter()
-        """Spans whose times were corrected, by reason: `negative_duration`, `future`."""
+        """Spans whose times are odd, by reason: `negative_duration` (counted as 0), `future` (as ended now), `late`
+        (no longer in the windows), `no_times` (counted without a duration)."""
         self.overflowed: Counter[str] = Counter()
         """Times a new label set found no room, by kind."""
 
@@ -166,22 +169,24 @@ class Aggregator:
         """Take finished spans; *now* is Unix seconds. A span seen before is dropped."""
         fresh = self._recent.fresh(rows)
         self.dropped["duplicate"] += len(rows) - len(fresh)
-        self._piles.add(fresh)
+        pending_profiles = self._piles.add(fresh)
         self._pending_count += len(fresh)
-        if self._pending_count >= MAX_PENDING:
+        if self._pending_count >= MAX_PENDING or pending_profiles >= MAX_PENDING_PROFILES:
             self.fold(now)
 
     def fold(self, now: float) -> None:
         """Count what was added since the last fold. Called at every tick and before every read."""
+        self._elapsed += min(max(now - self._now, 0.0), MAX_STEP)
         self._now = now
-        self._recent.turn(now)
+        self._recent.turn(self._elapsed)
         if not self._pending_count:
             return
         self._pending_count = 0
-        self.version += 1
-        for profile, durations, sums, latencies in self._piles.take():
+        for profile, count, durations, sums, latencies in self._piles.take():
             targets = self._targets.get(profile) or self._new_targets(profile)
-            self._buffer(targets.durations, self._corrected(durations))
+            self.adjusted["no_times"] += count - (len(durations[0]) if durations else 0)
+            if durations:
+                self._buffer(targets.durations, self._corrected(durations))
             for name, amount in sums.items():
                 if name in targets.totals:
                     entity, total, part = targets.totals[name]
@@ -189,7 +194,9 @@ class Aggregator:
             for name, column in latencies.items():
                 self._buffer(targets.measures.get(name, ()), column)
             for entity, family in targets.calls:
-                entity.count(family, profile.status, len(durations[0]))
+                entity.count(family, profile.status, count)
+            for entity, _ in targets.durations:
+                entity.seen = self._elapsed
         present = self._present()
         for distribution in self._touched:
             distribution.settle(present)
@@ -198,12 +205,11 @@ class Aggregator:
     def expire(self, now: float) -> int:
         """Forget label sets without news for `expire_after` seconds; returns how many. Called every minute or so."""
         self.fold(now)
-        gone = [key for key, entity in self._entities.items() if now - entity.seen > self._expire_after]
+        gone = [key for key, one in self._entities.items() if self._elapsed - one.seen > self._expire_after]
         for key in gone:
             del self._entities[key]
         if gone:
             self._targets.clear()
-            self.version += 1
         return len(gone)
 
     @property
@@ -231,25 +237,27 @@ class Aggregator:
         return families
 
     def _corrected(self, durations: Column) -> Column:
-        """Clocks step: no duration is negative."""
-        values, quanta, minimum, maximum, newest, largest = durations
-        if minimum >= 0:
-            return durations
-        self.adjusted["negative_duration"] += sum(value < 0 for value in values)
-        values = array("d", [max(value, 0.0) for value in values])
-        return values, quanta, 0.0, max(maximum, 0.0), newest, largest
+        """Clocks step and differ: no duration is negative, and what is odd about the ends is told."""
+        values, quanta, minimum, maximum, oldest, newest, largest = durations
+        present = self._present()
+        if newest > present + FUTURE_QUANTA:
+            self.adjusted["future"] += sum(quantum > present + FUTURE_QUANTA for quantum in quanta)
+        if oldest < present - OLDEST:
+            self.adjusted["late"] += sum(quantum < present - OLDEST for quantum in quanta)
+        if minimum < 0:
+            self.adjusted["negative_duration"] += sum(value < 0 for value in values)
+            values, maximum = array("d", [max(value, 0.0) for value in values]), max(maximum, 0.0)
+        return values, quanta, minimum, maximum, oldest, newest, largest
 
     def _buffer(self, places: Sequence[tuple[Entity, Latency]], column: Column) -> None:
-        """Clocks differ, too: the future counts as now."""
-        values, quanta, _, maximum, newest, largest = column
+        """Hand values to every place that they belong to; the future counts as now."""
+        values, quanta, _, maximum, _, newest, largest = column
         present = self._present()
         if newest > present:
-            self.adjusted["future"] += sum(quantum > present + FUTURE_QUANTA for quantum in quanta)
             quanta = array("q", [min(quantum, present) for quantum in quanta])
         exemplar = Exemplar(maximum, largest[1].hex(), largest[2].hex(), largest[5] * 1e-9)
         for entity, family in places:
-            entity.seen = self._now
-            distribution = entity.latency(family)
+            distribution = entity.latency(family, self._now)
             distribution.buffer(values, quanta)
             distribution.show(exemplar, self._now)
             self._touched.add(distribution)
@@ -280,10 +288,11 @@ class Aggregator:
             call = self._entity("llm", _llm_labels(profile))
             counted(call, LLM_DURATION, LLM_MEASURES, LLM_CALLS)
             totals = {name: (call, total, part) for name, (total, part) in LLM_TOTALS.items()}
+            totals["retries"] = (call, LLM_RETRIES, profile.llm.retry_reason or "unknown")
             if profile.llm.origin == "client":
                 counted(self._entity("client", _client_labels(profile)), CLIENT_DURATION, CLIENT_MEASURES, None)
         targets = Targets(durations, calls, dict(measures), totals)
-        if len(self._targets) >= 2 * self._max_series + 1000:
+        if len(self._targets) >= MAX_PENDING_PROFILES:
             self._targets.clear()
         self._targets[profile] = targets
         return targets
@@ -295,7 +304,7 @@ class Aggregator:
             labels = OVERFLOW
             entity = self._entities.get((kind, labels))
         if entity is None:
-            entity = self._entities[kind, labels] = Entity(labels, self._now)
+            entity = self._entities[kind, labels] = Entity(labels, self._now, self._elapsed)
         return entity
 
     def _histogram_family(self, latency: Latency, found: list[tuple[Entity, Distribution]]) -> Family:

@@ -6,7 +6,7 @@ its horizon holds at most `EXACT_LIMIT` values; beyond that it comes from runnin
 when they close and leave when they are too old, so that reading costs the same at any rate.
 
 Memory per series: at most 240 + 300 + 60 windows, of 8 bytes a value up to 250 values, else 12 bytes a bucket. A
-series without traffic holds nothing.
+series without traffic holds nothing, and one that saw a single delta some 300 bytes.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ SYSTEM = Resolution("1s", 4, 300)
 AGGREGATE = Resolution("1m", 240, 60)
 
 OLDEST = max(resolution.quanta * resolution.length for resolution in (REAL_TIME, SYSTEM, AGGREGATE))
+
+SET_BACK = 240
 
 HORIZONS = {"10s": (REAL_TIME, 40), "1m": (SYSTEM, 60), "5m": (SYSTEM, 300)}
 """Sliding window -> the ring it slides over and its length in windows of that ring."""
@@ -125,24 +127,32 @@ class SlidingQuantiles:
 
 
 class Windows:
-    """All rings and sliding quantiles of one series."""
+    """All rings and sliding quantiles of one series.
 
-    __slots__ = ("_levels", "_quantum", "_rings", "_sliding")
+    They are built when a second delta comes: a flood of names is a flood of series that see one span each.
+    """
+
+    __slots__ = ("_first", "_levels", "_quantum", "_rings", "_sliding")
 
     def __init__(self) -> None:
+        self._start_over()
+
+    def _start_over(self) -> None:
         self._quantum = 0
-        self._rings = {resolution: Ring(resolution) for resolution in (REAL_TIME, SYSTEM, AGGREGATE)}
-        self._sliding = {name: SlidingQuantiles(self._rings[ring], length) for name, (ring, length) in HORIZONS.items()}
-        self._levels = [
-            (ring, [self._sliding[name] for name, (over, _) in HORIZONS.items() if over is resolution])
-            for resolution, ring in self._rings.items()
-        ]
+        self._first: tuple[array[float], array[int]] | None = None
+        self._rings: dict[Resolution, Ring] = {}
+        self._sliding: dict[str, SlidingQuantiles] = {}
+        self._levels: list[tuple[Ring, list[SlidingQuantiles]]] = []
 
     def add(self, values: array[float], quanta: array[int]) -> None:
         """Count *values*; each ended in the quantum (Unix time divided by 250 ms) at the same place in *quanta*.
 
         What ended before the longest ring begins is passed over.
         """
+        if not self._levels and self._first is None:
+            self._first = values, quanta
+            return
+        self._build()
         oldest = self._quantum - OLDEST
         groups = {quantum: group for quantum, group in split(values, quanta).items() if quantum >= oldest}
         for ring, over in self._levels:
@@ -154,7 +164,13 @@ class Windows:
                     sliding.add(index, delta)
 
     def advance(self, quantum: int) -> None:
-        """Move the present to *quantum*; calling twice, or going back, changes nothing."""
+        """Move the present to *quantum*; calling twice, or going back a little, changes nothing.
+
+        When the clock was set back by more than a minute, the windows start anew: those ahead of it would hide what
+        comes until it has caught up with them.
+        """
+        if quantum < self._quantum - SET_BACK:
+            self._start_over()
         if quantum <= self._quantum:
             return
         self._quantum = quantum
@@ -165,11 +181,43 @@ class Windows:
 
     def sliding(self, qs: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
         """(horizon, quantiles) for each horizon."""
+        if self._first is not None:
+            return self._twin().sliding(qs)
+        self._build()
         return ((name, sliding.quantiles(qs)) for name, sliding in self._sliding.items())
 
     def ring(self, resolution: Resolution) -> dict[int, Sketch]:
         """The windows of *resolution* that hold anything, by index."""
+        if self._first is not None:
+            return self._twin().ring(resolution)
+        self._build()
         return self._rings[resolution].windows
+
+    def _twin(self) -> Windows:
+        """The same, built: to be read and forgotten."""
+        assert self._first is not None
+        twin = Windows()
+        twin.advance(self._quantum)
+        twin._build()
+        twin.add(*self._first)
+        return twin
+
+    def _build(self) -> None:
+        if self._levels:
+            return
+        self._rings = {resolution: Ring(resolution) for resolution in (REAL_TIME, SYSTEM, AGGREGATE)}
+        self._sliding = {name: SlidingQuantiles(self._rings[ring], length) for name, (ring, length) in HORIZONS.items()}
+        self._levels = [
+            (ring, [self._sliding[name] for name, (over, _) in HORIZONS.items() if over is resolution])
+            for resolution, ring in self._rings.items()
+        ]
+        for sliding in self._sliding.values():
+            sliding.advance(self._quantum)
+        for ring in self._rings.values():
+            ring.advance(self._quantum)
+        first, self._first = self._first, None
+        if first is not None:
+            self.add(*first)
 
 
 def _joined(groups: dict[int, array[float]], ring: Ring) -> dict[int, array[float]]:

@@ -114,7 +114,12 @@ class _Polled:
 
     def status(self) -> CollectorStatus:
         return CollectorStatus(
-            self.source.name, self.source.interval, self._failures, self._skipped, self._last_success, self._last_error
+            self.source.name,
+            float(self.source.interval),
+            self._failures,
+            self._skipped,
+            self._last_success,
+            self._last_error,
         )
 
     def close(self) -> None:

@@ -158,10 +158,13 @@ class Config(Section):
     aggregate: Aggregate = Aggregate()
 
     def __post_init__(self) -> None:
-        receivers = {"otlp.http": self.otlp.http, "otlp.grpc": self.otlp.grpc}
-        listeners = {path: receiver for path, receiver in receivers.items() if receiver.enabled}
+        listeners: dict[str, Listener] = {"web": self.web}
+        if self.otlp.grpc.enabled:
+            listeners = {"otlp.grpc": self.otlp.grpc, **listeners}
+        if self.otlp.http.enabled:
+            listeners = {"otlp.http": self.otlp.http, **listeners}
         owners: dict[int, str] = {}
-        for path, listener in {**listeners, "web": self.web}.items():
+        for path, listener in listeners.items():
             if listener.port and (owner := owners.setdefault(listener.port, path)) != path:
                 raise Misfit(f"{path}.port", f"{owner} listens on {listener.port} already: choose another port")
 

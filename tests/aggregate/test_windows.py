@@ -112,6 +112,16 @@ def test_time_does_not_go_back():
     assert dict(windows.sliding((0.5,))) == before
 
 
+def test_a_clock_set_back_far_starts_the_windows_anew():
+    """Windows ahead of the present would hide everything until it has caught up."""
+    windows = Windows()
+    windows.advance(START + 14_400)
+    feed(windows, [(START + 14_400, [2.0] * 400)])
+    windows.advance(START)
+    feed(windows, [(START, [1.0] * 3)])
+    assert dict(windows.sliding((0.5,))) == {name: [1.0] for name in HORIZONS}
+
+
 def test_counts_survive_any_schedule():
     """However reading and arriving interleave, nothing is counted twice or lost."""
     source = random.Random(5)

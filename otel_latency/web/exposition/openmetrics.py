@@ -27,17 +27,17 @@ class OpenMetrics:
     def render(self, families: Iterable[Family]) -> bytes:
         """One page of *families*, which `legal` let through."""
         templates = self._templates
-        parts: list[str] = []
+        page = bytearray()
         for family in families:
             base = base_name(family)
-            parts.append(_metadata(family, base))
+            page += _metadata(family, base).encode()
             for series in family.series:
-                parts.append(_lines(family.name, series, templates))
+                page += _lines(family.name, series, templates).encode()
                 if series.created > 0 and family.type in _WITH_CREATED:
-                    parts.append(templates.value(base + "_created", series.labels) % number(series.created))
-        parts.append("# EOF\n")
+                    page += (templates.value(base + "_created", series.labels) % number(series.created)).encode()
+        page += b"# EOF\n"
         templates.turn_page()
-        return "".join(parts).encode()
+        return bytes(page)
 
 
 def _metadata(family: Family, base: str) -> str:
