@@ -1,12 +1,14 @@
 """Trace requests to rows, in both encodings: the scanner fed with our vocabulary, and the same rules for JSON.
 
 Where spans come from (resource and scope) is decoded once and remembered by its bytes: an exporter sends the same
-ones again and again. Limits: those of `scanner` and `wire`. Memory: 1,024 origins, of 64 KiB at most.
+ones again and again. Limits: those of `scanner` and `wire`. Memory: 1,024 origins or 4 MiB of their bytes, and what one
+request brings on top.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from msgspec import Raw
@@ -25,7 +27,7 @@ from otel_latency.ingest.scanner import (
     invalid_ids,
     make_scanner,
 )
-from otel_latency.ingest.wire import MAX_ITEM_BYTES, MAX_ITEMS, ItemError, Quota, Rejected, plain, proto_resource
+from otel_latency.ingest.wire import MAX_ITEMS, ItemError, Quota, Rejected, plain, proto_resource
 from otel_latency.ingest.wire_json import (
     HexId,
     Int64,
@@ -39,6 +41,7 @@ from otel_latency.ingest.wire_json import (
 from otel_latency.records import Profile, Resource, SpanRow
 
 MAX_ORIGINS: Final = 1024
+MAX_ORIGIN_BYTES: Final = 4 << 20
 
 ATTRIBUTES: Final = {
     **dict.fromkeys(normalise.LABELS, (LABEL, "")),
@@ -55,6 +58,7 @@ class TraceDecoder:
         self._normaliser = Normaliser()
         self._numbers: dict[tuple[bytes, bytes], int] = {}
         self._origins: list[Resource] = []
+        self._origin_bytes = 0
         callbacks = (self._number, self._profile, self._convert)
         self._scanner = make_scanner(ATTRIBUTES, EVENTS, *callbacks, compiled=compiled)
         self._builder = RowBuilder(ATTRIBUTES, EVENTS, *callbacks)
@@ -64,7 +68,7 @@ class TraceDecoder:
 
         Raises DecodeError when the body cannot be read as a whole, BodyTooLarge when it holds too many spans.
         """
-        if len(self._origins) > MAX_ORIGINS:
+        if len(self._origins) > MAX_ORIGINS or self._origin_bytes > MAX_ORIGIN_BYTES:
             self._forget()
         if is_json:
             return self._decode_json(body)
@@ -91,9 +95,10 @@ class TraceDecoder:
 
     def _json_items(self, body: bytes) -> Iterator[tuple[int, Raw]]:
         for scoped in parse_json(body, _Request, arrays=_ARRAY_DEPTHS).resource_spans or ():
+            described = b"json" + bytes(scoped.resource)
             for envelope in scoped.scope_spans or ():
                 resource = json_resource(scoped.resource, envelope.scope)
-                key = b"json" + bytes(scoped.resource), bytes(envelope.scope)
+                key = described, bytes(envelope.scope)
                 origin = self._remember(key, resource) if resource else UNREADABLE
                 for span in envelope.spans or ():
                     yield origin, span
@@ -130,9 +135,9 @@ class TraceDecoder:
         number = self._numbers.get(key)
         if number is None:
             number = len(self._origins)
-            self._origins.append(resource)
-            if len(key[0]) + len(key[1]) <= MAX_ITEM_BYTES:
-                self._numbers[key] = number
+            self._origins.append(replace(resource, attributes={}))  # a span's meaning does not depend on them
+            self._numbers[key] = number
+            self._origin_bytes += len(key[0]) + len(key[1])
         return number
 
     def _profile(
@@ -154,6 +159,7 @@ class TraceDecoder:
     def _forget(self) -> None:
         self._origins.clear()
         self._numbers.clear()
+        self._origin_bytes = 0
         self._scanner.forget()
         self._builder.forget()
 

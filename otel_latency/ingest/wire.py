@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from dataclasses import replace
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
 from otel_latency.errors import BodyTooLarge, DecodeError
 from otel_latency.ingest import normalise
-from otel_latency.ingest.text import clean
+from otel_latency.ingest.text import NAME_LIMIT, clean
 from otel_latency.records import Resource
 
 MAX_ITEMS: Final = 20_000
@@ -155,9 +156,17 @@ def from_proto(message_type: Any, item: bytes | memoryview) -> Any:
 
 def proto_resource(resource: bytes, scope: bytes) -> Resource | None:
     """The origin that an OTLP Resource and InstrumentationScope describe, or None when they cannot be read."""
-    classes = _generated()
     try:
-        return origin(from_proto(classes.resource, resource), from_proto(classes.scope, scope))
+        return with_scope(_proto_origin(resource), from_proto(_generated().scope, scope))
+    except ItemError:
+        return None
+
+
+@lru_cache(maxsize=4)
+def _proto_origin(resource: bytes) -> Resource | None:
+    # Thousands of scopes may share a resource of 64 KiB: it is decoded once, and its attributes exist once.
+    try:
+        return origin(from_proto(_generated().resource, resource))
     except ItemError:
         return None
 
@@ -181,9 +190,17 @@ def _generated() -> _Generated:
 # Values.
 
 
-def origin(resource: Any, scope: Any) -> Resource:
-    """Our `Resource` of a Resource and an InstrumentationScope of either encoding."""
-    return normalise.resource(attributes(resource.attributes), scope.name or "", scope.version or "")
+def origin(resource: Any) -> Resource:
+    """Our `Resource` of an OTLP Resource of either encoding, without a scope."""
+    return normalise.resource(attributes(resource.attributes), "", "")
+
+
+def with_scope(origin: Resource | None, scope: Any) -> Resource | None:
+    """*origin* with the InstrumentationScope of either encoding; the attributes are shared."""
+    if origin is None:
+        return None
+    name, version = clean(scope.name or "", NAME_LIMIT), clean(scope.version or "", NAME_LIMIT)
+    return replace(origin, scope_name=name, scope_version=version)
 
 
 def attributes(pairs: Iterable[Any] | None, limit: int = MAX_TEXT) -> dict[str, object]:

@@ -14,6 +14,7 @@ from base64 import b64decode
 from binascii import unhexlify
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
 from itertools import accumulate, compress
 from typing import Any, Final, TypeVar
 
@@ -21,7 +22,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from otel_latency.errors import BodyTooLarge, DecodeError
-from otel_latency.ingest.wire import MAX_ITEM_BYTES, MAX_ITEMS, ItemError, origin
+from otel_latency.ingest.wire import MAX_ITEM_BYTES, MAX_ITEMS, ItemError, origin, with_scope
 from otel_latency.records import Resource
 
 MAX_JSON_DEPTH: Final = 100
@@ -114,7 +115,16 @@ def from_json(item_type: type[T], item: bytes | Raw, limit: int = MAX_ITEM_BYTES
 def json_resource(resource: Raw, scope: Raw) -> Resource | None:
     """The origin that a JSON Resource and InstrumentationScope describe, or None when they cannot be read."""
     try:
-        return origin(from_json(ResourceMessage, _object(resource)), from_json(ScopeMessage, _object(scope)))
+        return with_scope(_json_origin(bytes(resource)), from_json(ScopeMessage, _object(scope)))
+    except ItemError:
+        return None
+
+
+@lru_cache(maxsize=4)
+def _json_origin(resource: bytes) -> Resource | None:
+    # As in `wire`: decoded once for all of its scopes.
+    try:
+        return origin(from_json(ResourceMessage, _object(Raw(resource))))
     except ItemError:
         return None
 

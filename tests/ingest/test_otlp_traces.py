@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_latency.errors import BodyTooLarge, DecodeError
-from otel_latency.ingest import otlp_traces
+from otel_latency.ingest import otlp_traces, wire
 from otel_latency.ingest.otlp_traces import TraceDecoder
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
@@ -152,3 +152,34 @@ def test_origins_are_forgotten_before_they_fill_the_memory(monkeypatch):
         ((profile, *_),), _ = decoder.decode(message.SerializeToString(), is_json=False)
         assert profile.service == f"service {number}"
     assert len(decoder._origins) <= 11
+
+
+def test_a_resource_is_decoded_once_for_all_of_its_scopes():
+    """A large one under thousands of scopes would cost hundreds of MiB otherwise; and spans keep none of it."""
+    message = ExportTraceServiceRequest()
+    scoped = message.resource_spans.add()
+    put(scoped.resource.attributes, {"service.name": "shop", "large": "x" * 4000})
+    for number in range(300):
+        scope = scoped.scope_spans.add()
+        scope.scope.name = f"scope {number}"
+        scope.spans.add(trace_id=b"t" * 16, span_id=(number + 1).to_bytes(8, "big"), name="x")
+    before = wire._proto_origin.cache_info().misses
+    decoder = TraceDecoder()
+    rows, _ = decoder.decode(message.SerializeToString(), is_json=False)
+    assert {row[0].service for row in rows} == {"shop"}
+    assert wire._proto_origin.cache_info().misses == before + 1
+    assert {len(origin.attributes) for origin in decoder._origins} == {0}
+
+
+def test_remembered_origins_are_bounded_by_their_bytes(monkeypatch):
+    """Large ones are forgotten sooner."""
+    monkeypatch.setattr(otlp_traces, "MAX_ORIGIN_BYTES", 10_000)
+    decoder = TraceDecoder()
+    for number in range(20):
+        message = ExportTraceServiceRequest()
+        scoped = message.resource_spans.add()
+        put(scoped.resource.attributes, {"service.name": f"service {number}", "large": "x" * 3000})
+        scoped.scope_spans.add().spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, name="x")
+        ((profile, *_),), _ = decoder.decode(message.SerializeToString(), is_json=False)
+        assert profile.service == f"service {number}"
+    assert len(decoder._origins) <= 4
