@@ -19,6 +19,7 @@ BUDGET: Final = "otel_latency.budget"  # seconds
 TIMEOUT: Final = "otel_latency.timeout"  # seconds
 SESSION: Final = "session.id"
 REQUEST_ID: Final = "otel_latency.request_id"
+PART_OF: Final = "otel_latency.part_of"  # "llm_call" on a client's own span inside a call of ours: it is no second call
 AFTER: Final = "otel_latency.after"  # on a span link: the producer's milestone this span waited for
 
 # Seconds-valued span attributes; the span event of the same moment has the short name.
@@ -40,14 +41,24 @@ ERROR_CATEGORY: Final = "otel_latency.error_category"  # network, api, memory, p
 
 # How a stream flowed: seconds, counts and words.
 TOKENS_PER_SECOND: Final = "otel_latency.tokens_per_second"  # output tokens over the time from request to last token
-INTER_TOKEN_LATENCY_P50: Final = "otel_latency.inter_token_latency_p50"
-INTER_TOKEN_LATENCY_P99: Final = "otel_latency.inter_token_latency_p99"
-INTER_TOKEN_LATENCY_MAX: Final = "otel_latency.inter_token_latency_max"
+INTER_TOKEN_LATENCY_P50: Final = "otel_latency.inter_token_latency_p50"  # noqa: S105 - a name, no secret
+INTER_TOKEN_LATENCY_P99: Final = "otel_latency.inter_token_latency_p99"  # noqa: S105 - a name, no secret
+INTER_TOKEN_LATENCY_MAX: Final = "otel_latency.inter_token_latency_max"  # noqa: S105 - a name, no secret
 LONGEST_GAP: Final = "otel_latency.longest_gap"  # between two chunks with tokens
 STALLS: Final = "otel_latency.stalls"
 OUTPUT_CHUNKS: Final = "otel_latency.output_chunks"  # chunks with tokens
-FIRST_TOKEN_KIND: Final = "otel_latency.first_token_kind"  # content, reasoning, tool
+FIRST_TOKEN_KIND: Final = "otel_latency.first_token_kind"  # noqa: S105 - content, reasoning, tool
 STREAM_OUTCOME: Final = "otel_latency.stream_outcome"  # completed, truncated, broken, cancelled, abandoned
+
+# A spoken reply: on the turn or stage, and on its `sentence` events.
+SENTENCE: Final = "otel_latency.sentence"  # prefix: index; arrived, tts_started, audio_ready, played as seconds
+SENTENCES: Final = "otel_latency.sentences"
+SYNTHESIS_SECONDS: Final = "otel_latency.synthesis_seconds"  # sum over sentences: asked for to first audio
+AUDIO_SECONDS: Final = "otel_latency.audio_seconds"  # played
+UNDERRUNS: Final = "otel_latency.underruns"  # gaps in playback because audio came late
+UNDERRUN_SECONDS: Final = "otel_latency.underrun_seconds"
+BARGE_IN_STOP: Final = "otel_latency.barge_in_stop"  # seconds from the user's voice to silence
+
 OVER_BUDGET: Final = "otel_latency.over_budget"  # true where the budget did not suffice; absent otherwise
 INTERRUPT_REASON: Final = "otel_latency.interrupt_reason"  # why a turn or stage was cut short: "barge_in"
 FALLBACK: Final = "otel_latency.fallback"  # what stood in for what failed

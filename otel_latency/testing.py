@@ -4,6 +4,10 @@
     task = asyncio.create_task(my_loop(clock))      # async for tick in clock.ticks(1.0): ...
     await clock.advance(3)                          # my_loop saw three ticks; no real time passed
 
+    with capture_spans() as spans:                  # what turns, stages and LLM calls would have sent
+        answer("why?")
+    assert spans[-1].name == "answer"
+
 Nothing here sleeps, patches a module or starts a thread.
 """
 
@@ -11,10 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from otel_latency.clock import Tick
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 _NS: Final = 1_000_000_000
 _SETTLE: Final = 32
@@ -100,3 +108,29 @@ class FakeClock:
 async def _settle() -> None:
     for _ in range(_SETTLE):
         await asyncio.sleep(0)
+
+
+@contextmanager
+def capture_spans() -> Iterator[list[ReadableSpan]]:
+    """Record what `turn`, `stage` and `llm_call` do, instead of sending it: a list that grows as spans end.
+
+    A span of an application's own TracerProvider is not among them.
+    """
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+    from otel_latency import semconv
+    from otel_latency.instrument.runtime import runtime
+
+    ended: list[ReadableSpan] = []
+
+    class Keep(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(span)
+
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Keep())
+    before, runtime.tracer = runtime.tracer, provider.get_tracer(semconv.SCOPE)
+    try:
+        yield ended
+    finally:
+        runtime.tracer = before

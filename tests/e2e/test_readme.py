@@ -6,10 +6,13 @@ import asyncio
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 
+import otel_latency as latency
 from otel_latency.agent import Agent
 from otel_latency.config.load import load
 from otel_latency.config.sections import OTLP, Config, GRPCReceiver, HTTPReceiver, Web
@@ -38,6 +41,48 @@ async def test_the_first_span_becomes_the_line_shown():
     await task
     assert printed.startswith("{}")
     assert expected.strip() in printed
+
+
+async def test_the_first_listing_runs_as_it_stands():
+    """With the reader's own index, client and prompt in place."""
+
+    class Client:
+        async def stream(self, _prompt: str):
+            for text in ("Hello", " world."):
+                yield SimpleNamespace(text=text)
+
+    first, _ = blocks("python")
+    names = {"index": SimpleNamespace(search=lambda query: [query]), "client": Client(), "prompt": "hello"}
+    try:
+        exec(compile(first, "README.md", "exec"), names)
+        assert await names["answer"]("why?", "s1") == "Hello world."
+    finally:
+        latency.shutdown()
+
+
+async def test_the_second_listing_runs_as_it_stands(tmp_path, monkeypatch):
+    """Top-level awaits and all."""
+
+    async def draft_script():
+        return "a script"
+
+    async def summarise(segment):
+        return segment.upper()
+
+    monkeypatch.setenv("OTEL_LATENCY_LOG", str(tmp_path / "timing.jsonl"))
+    _, second = blocks("python")
+    body = textwrap.indent(second, "    ")
+    names = {
+        "latency": latency,
+        "draft_script": draft_script,
+        "summarise": summarise,
+        "segments": ["a", "b"],
+        "request_id": "r1",
+    }
+    exec(compile(f"async def listing():\n{body}\n    return script, estimate, results", "README.md", "exec"), names)
+    script, estimate, results = await names["listing"]()
+    assert (script, list(results)) == ("a script", ["A", "B"])
+    assert estimate.low <= estimate.seconds <= estimate.high
 
 
 def test_the_targets_and_programs_it_names_exist():

@@ -47,7 +47,10 @@ def count(rows: list, source: random.Random) -> None:
     piles = _native.Piles(source.choice([1, 250_000_000]), {"ttft": None})
     for start in range(0, len(rows), 7):
         piles.add(rows[start : start + 7])
-    for _, (values, quanta, _), _, _ in piles.take():
+    for _, _, durations, _, _ in piles.take():
+        if durations is None:
+            continue
+        values, quanta = durations[:2]
         _native.split(values, quanta)
         _native.count_buckets(values)
         _native.count_bounds(values, array("d", sorted(source.sample(range(50), 9))), array("q", [0] * 10))

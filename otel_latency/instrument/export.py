@@ -1,0 +1,118 @@
+"""OTLP exporters by OpenTelemetry's standard variables, and the SDK's processors that feed them.
+
+Without a variable or an *endpoint* everything goes to the agent on this machine: HTTP on 4318, gRPC on 4317.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+
+from opentelemetry.context import Context
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+
+from otel_latency.instrument.outbox import BATCH, LIMIT, Exporter, Outbox
+
+Signal = Literal["traces", "logs"]
+
+SPAN_DELAY: Final = 0.2
+LOG_DELAY: Final = 0.2
+"""For what nobody hurries; the reports about running operations are sent at once."""
+DEFAULT: Final = {"http": "http://127.0.0.1:4318", "grpc": "http://127.0.0.1:4317"}
+
+
+class OutboxSpanProcessor(SpanProcessor):
+    """Queues ended spans that were sampled."""
+
+    def __init__(self, outbox: Outbox[ReadableSpan]) -> None:
+        self.outbox = outbox
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context is not None and span.context.trace_flags.sampled:
+            self.outbox.put(span)
+
+    def shutdown(self) -> None:
+        self.outbox.close(timeout=1.0)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self.outbox.flush(timeout_millis / 1000)
+
+
+class OutboxLogProcessor(LogRecordProcessor):
+    """Queues log records without the context they came with, which may be large."""
+
+    def __init__(self, outbox: Outbox[ReadableLogRecord]) -> None:
+        self.outbox = outbox
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        record = copy.copy(log_record.log_record)
+        record.context = Context()
+        resource = log_record.resource or Resource.get_empty()
+        self.outbox.put(ReadableLogRecord(record, resource, log_record.instrumentation_scope, log_record.limits))
+
+    def shutdown(self) -> None:
+        self.outbox.close(timeout=1.0)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self.outbox.flush(timeout_millis / 1000)
+
+
+def span_outbox(endpoint: str | None, environment: Mapping[str, str] = os.environ) -> Outbox[ReadableSpan]:
+    """Honours OTEL_BSP_SCHEDULE_DELAY, ..._MAX_QUEUE_SIZE and ..._MAX_EXPORT_BATCH_SIZE."""
+    return Outbox(
+        _maker("traces", endpoint, environment),
+        "spans",
+        _number(environment, "OTEL_BSP_SCHEDULE_DELAY", SPAN_DELAY * 1000) / 1000,
+        limit=int(_number(environment, "OTEL_BSP_MAX_QUEUE_SIZE", LIMIT)),
+        batch=int(_number(environment, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH)),
+    )
+
+
+def log_outbox(endpoint: str | None, environment: Mapping[str, str] = os.environ) -> Outbox[ReadableLogRecord]:
+    """For the reports about running operations."""
+    return Outbox(_maker("logs", endpoint, environment), "reports", LOG_DELAY)
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        value = float(environment.get(name, ""))
+    except ValueError:
+        return default
+    return value if value >= 1 else default
+
+
+def _maker(signal: Signal, endpoint: str | None, environment: Mapping[str, str]) -> Callable[[], Exporter[Any]]:
+    def said(what: str) -> str | None:
+        return environment.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{what}") or environment.get(
+            f"OTEL_EXPORTER_OTLP_{what}"
+        )
+
+    protocol: Literal["http", "grpc"] = "grpc" if said("PROTOCOL") == "grpc" else "http"
+    if endpoint is None and not said("ENDPOINT"):
+        endpoint = DEFAULT[protocol]
+    if endpoint is not None and protocol == "http":
+        endpoint = f"{endpoint.rstrip('/')}/v1/{signal}"
+    return lambda: _exporter(signal, protocol, endpoint)
+
+
+def _exporter(signal: Signal, protocol: Literal["http", "grpc"], endpoint: str | None) -> Exporter[Any]:
+    """None as the *endpoint* leaves it to the standard variables. Each import is heavy: 100 to 200 ms."""
+    if protocol == "grpc" and signal == "traces":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpans
+
+        return GrpcSpans(endpoint=endpoint)
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogs
+
+        return GrpcLogs(endpoint=endpoint)
+    if signal == "traces":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
+
+        return HttpSpans(endpoint=endpoint)
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogs
+
+    return HttpLogs(endpoint=endpoint)

@@ -1,0 +1,167 @@
+"""A call of a model: a stage of kind CLIENT with OpenTelemetry's `gen_ai.*` attributes.
+
+What the model is asked and what it answers is neither read nor kept.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeVar
+
+from opentelemetry.trace import SpanKind
+from opentelemetry.util.types import AttributeValue
+
+from otel_latency import semconv
+from otel_latency.instrument.attributes import carried
+from otel_latency.instrument.guard import guard
+from otel_latency.instrument.span import After, Timed
+
+if TYPE_CHECKING:
+    from otel_latency.instrument.stream import Classify, StreamTimer
+
+Stream = TypeVar("Stream")
+
+OPERATION: Final = "gen_ai.operation.name"
+PROVIDER: Final = "gen_ai.provider.name"
+MODEL: Final = "gen_ai.request.model"
+STREAMED: Final = "gen_ai.request.stream"
+FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+USAGE: Final = {
+    "input_tokens": "gen_ai.usage.input_tokens",
+    "output_tokens": "gen_ai.usage.output_tokens",
+    "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write_tokens": "gen_ai.usage.cache_write.input_tokens",
+    "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
+    "cost_usd": "gen_ai.usage.cost.amount",
+}
+CURRENCY: Final = "gen_ai.usage.cost.currency"
+
+
+class LLMCall(Timed):
+    """Times a model call, as a decorator, in `with` or in `async with`. *budget* and *timeout* are those of a stage.
+
+    *task* is what the user calls it; *provider* is OpenTelemetry's name of who serves the model. *input_tokens* is
+    what the caller expects to send; `usage` replaces it by what was billed.
+    """
+
+    __slots__ = ("_input_tokens", "_timers", "model", "operation", "provider", "task", "tokens")
+
+    kind: ClassVar[SpanKind] = SpanKind.CLIENT
+    word: ClassVar[str] = "llm"
+    is_always_kept: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        task: str,
+        /,
+        *,
+        provider: str,
+        model: str | None = None,
+        input_tokens: int | None = None,
+        budget: float | None = None,
+        timeout: float | None = None,
+        operation: str = "chat",
+        after: After | list[After] | None = None,
+        **attributes: AttributeValue | None,
+    ) -> None:
+        self.task = task
+        self.provider = provider
+        self.model = model
+        self.operation = operation
+        self._input_tokens = input_tokens
+        self._timers: list[StreamTimer] = []
+        self.tokens: dict[str, float] = {} if input_tokens is None else {"input_tokens": input_tokens}
+        """What `usage` was told, and `cost_usd`."""
+        what = {
+            semconv.STAGE: "llm",
+            semconv.TASK: task,
+            OPERATION: operation,
+            PROVIDER: provider,
+            MODEL: model,
+            USAGE["input_tokens"]: input_tokens,
+        }
+        super().__init__(task, budget, timeout, after, carried({**attributes, **what}))
+
+    def fresh(self) -> Self:
+        twin = super().fresh()
+        twin.task, twin.provider, twin.model, twin.operation = self.task, self.provider, self.model, self.operation
+        twin._input_tokens = self._input_tokens
+        twin._timers = []
+        twin.tokens = {} if self._input_tokens is None else {"input_tokens": self._input_tokens}
+        return twin
+
+    def _span_name(self) -> str:
+        return f"{self.operation} {self.model}" if self.model else self.operation
+
+    def usage(
+        self,
+        *,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cache_read_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        cost_usd: float | None = None,
+    ) -> None:
+        """What the provider counted. Input includes cached tokens, output includes reasoning; None is unknown."""
+        said = {
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "cache_read_tokens": cache_read_tokens,
+            "cache_write_tokens": cache_write_tokens,
+            "reasoning_tokens": reasoning_tokens,
+            "cost_usd": cost_usd,
+        }
+        known = {name: value for name, value in said.items() if isinstance(value, int | float)}
+        if not self.is_open:
+            return
+        self.tokens.update(known)
+        self.describe({USAGE[name]: value for name, value in known.items()})
+        if "cost_usd" in known:
+            self.describe({CURRENCY: "USD"})
+
+    def stream(self, stream: Stream, *, classify: Classify | None = None) -> Stream:
+        """*stream*, unchanged in what it yields, raises and when; its chunks are stamped as they pass.
+
+        *classify* says what a chunk is where its shape does not; see `otel_latency.instrument.stream`.
+        """
+        try:
+            from otel_latency.instrument.stream import StreamTimer
+
+            self.describe({STREAMED: True})
+            timer = StreamTimer(self, classify=classify)
+            self._timers.append(timer)
+            return timer.watch(stream)
+        except Exception as fault:
+            guard.caught("stream", fault)
+            return stream
+
+    def close(self, failure: BaseException | None = None, *, at: int | None = None) -> None:
+        """End the span, and before that the timing of streams that were not read to their end."""
+        was_open = self.is_open
+        timers, self._timers = self._timers, []
+        for timer in timers:
+            timer.abandon(failure)
+        super().close(failure, at=at)
+        if was_open:
+            try:
+                self._remember(failure)
+            except Exception as fault:
+                guard.caught("history", fault)
+
+    def _remember(self, failure: BaseException | None) -> None:
+        """Let later estimates know what it took."""
+        from otel_latency.instrument.history import remember
+
+        remember(self, failure)
+
+    def _reach(self, name: str, moment: int) -> None:
+        super()._reach(name, moment)
+        if name == "first_chunk" and self.milestones and self.milestones[name] == moment:
+            self.span.set_attribute(FIRST_CHUNK, max(moment - self.start_monotonic_ns, 0) / 1e9)
+
+    def labels(self) -> dict[str, AttributeValue]:
+        what = {semconv.STAGE: "llm", semconv.TASK: self.task, PROVIDER: self.provider, MODEL: self.model}
+        return carried(what)
+
+
+llm_call: Final = LLMCall

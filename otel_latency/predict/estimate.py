@@ -1,0 +1,113 @@
+"""An expected duration as a distribution: 13 quantiles, and everything that is read off them.
+
+Between two of the quantiles time is interpolated on a logarithmic scale, since durations spread by factors; beyond the
+last the tail goes on with the slope of the tenth before it.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, exp, floor, log, log10
+from typing import Final
+
+LEVELS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+LITTLE: Final = 10
+ENOUGH: Final = 50
+"""Samples from which an estimate is called medium, and high."""
+CLOSE: Final = 0.25
+TINY: Final = 1e-6
+LEAST_SLOPE: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """An expected duration; `quantiles` are seconds at `LEVELS`, ascending, from `samples` past operations."""
+
+    quantiles: Sequence[float]
+    samples: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """As likely too short as too long."""
+        return self.quantile(0.5)
+
+    @property
+    def low(self) -> float:
+        """One in ten is shorter."""
+        return self.quantile(0.1)
+
+    @property
+    def high(self) -> float:
+        """One in ten is longer."""
+        return self.quantile(0.9)
+
+    @property
+    def confidence(self) -> float:
+        """The probability that the real duration lies within 25 % of `seconds`."""
+        return self.tail(self.seconds * (1 - CLOSE)) - self.tail(self.seconds * (1 + CLOSE))
+
+    @property
+    def level(self) -> str:
+        """low, medium or high: how much history there is, not how narrow the range is."""
+        return "low" if self.samples < LITTLE else "medium" if self.samples < ENOUGH else "high"
+
+    @property
+    def text(self) -> str:
+        """For people: the range, in words that tell how much history is behind it."""
+        if self.samples < LITTLE:
+            return f"estimated {self.range_text} (limited historical data)"
+        return f"{'usually' if self.samples < ENOUGH else 'typically'} takes {self.range_text}"
+
+    @property
+    def range_text(self) -> str:
+        """`low` to `high`, rounded outwards to two digits."""
+        return f"{_two_digits(self.low, floor)}\N{EN DASH}{_two_digits(self.high, ceil)} seconds"
+
+    def quantile(self, p: float) -> float:
+        """Seconds that are not exceeded with probability *p*, 0 < p < 1."""
+        if p <= LEVELS[0]:
+            return self._at(0)
+        if p >= LEVELS[-1]:
+            return self._at(-1) * math.pow((1 - LEVELS[-1]) / max(1 - p, TINY), self._tail_slope())
+        index = bisect_right(LEVELS, p)
+        share = (p - LEVELS[index - 1]) / (LEVELS[index] - LEVELS[index - 1])
+        return exp(log(self._at(index - 1)) * (1 - share) + log(self._at(index)) * share)
+
+    def tail(self, seconds: float) -> float:
+        """The probability of taking at least *seconds*."""
+        if seconds <= self._at(0):
+            return 1.0
+        if seconds > self._at(-1):
+            return (1 - LEVELS[-1]) * math.pow(self._at(-1) / seconds, 1 / self._tail_slope())
+        index = next(index for index in range(1, len(LEVELS)) if self._at(index) >= seconds)
+        below, above = log(self._at(index - 1)), log(self._at(index))
+        share = (log(seconds) - below) / (above - below)
+        return 1 - (LEVELS[index - 1] + share * (LEVELS[index] - LEVELS[index - 1]))
+
+    def remaining(self, elapsed: float) -> Estimate:
+        """What is still to come after *elapsed* seconds, given that it is not over: more than nothing, however late."""
+        if elapsed <= 0:
+            return self
+        if elapsed >= self._at(-1):
+            ends = [elapsed * math.pow(1 - level, -self._tail_slope()) for level in LEVELS]
+        else:
+            still_running = self.tail(elapsed)
+            ends = [self.quantile(1 - (1 - level) * still_running) for level in LEVELS]
+        return Estimate(tuple(max(end - elapsed, TINY) for end in ends), self.samples)
+
+    def _at(self, index: int) -> float:
+        return max(self.quantiles[index], TINY)
+
+    def _tail_slope(self) -> float:
+        """By how many e-folds time grows while what is left falls by one; never 0, or nothing could be late."""
+        return max(LEAST_SLOPE, (log(self._at(-1)) - log(self._at(10))) / log((1 - LEVELS[10]) / (1 - LEVELS[-1])))
+
+
+def _two_digits(seconds: float, to_whole: Callable[[float], int]) -> str:
+    """12.3 -> 12 or 13, 0.318 -> 0.31 or 0.32."""
+    digits = max(0, 1 - floor(log10(seconds)))
+    unit = 10.0 ** (floor(log10(seconds)) - 1)
+    return f"{to_whole(seconds / unit - (1e-9 if to_whole is ceil else -1e-9)) * unit:.{digits}f}"
