@@ -1,7 +1,7 @@
 """Run the benchmarks, each in a process of its own: `python -m tests.bench [--json] [NAME...]`.
 
 Each compares with a named reference, or with a bar, in one run; the exit code is 1 when one of them fails. With
-`--json` every figure is a JSON object on a line. All of them take about five minutes.
+`--json` every figure is a JSON object on a line. All of them take about ten minutes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ NAMES = (
     "collect_cost",
     "ticks",
     "cardinality",
+    "instrument_span",
+    "instrument_stream",
+    "instrument_nobody",
+    "log_timing",
 )
 TABLES = ("collect_cost",)
 """Those that print a table for people, and have no bar."""

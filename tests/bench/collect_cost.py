@@ -1,6 +1,6 @@
 """What a poll of each collector costs, as microseconds and as a ratio to one `psutil.cpu_percent()` of the same run.
 
-python tests/bench/collect_cost.py
+python -m tests.bench collect_cost
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an agent that is absent, silent, broken or another program does to the user's process, against raw SDK spans.
 
-python tests/bench/instrument_nobody.py --stages 1000000
+python -m tests.bench instrument_nobody
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
+from bench.report import Figure, run
 from instrument.otlp_receiver import absent, black_hole, failing, garbage
-from report import Figure, run
 
 PLACES = {"absent": absent, "black hole": black_hole, "500": failing, "garbage": garbage}
 PROGRAM = """

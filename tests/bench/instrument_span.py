@@ -1,6 +1,6 @@
 """What a stage costs the user's program, against OpenTelemetry's own span in the same run.
 
-python tests/bench/instrument_span.py
+python -m tests.bench instrument_span
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 
+from bench.report import Figure, compared, in_turns, run
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from report import Figure, compared, in_turns, run
 
 from otel_latency.instrument.llm import llm_call
 from otel_latency.instrument.runtime import runtime

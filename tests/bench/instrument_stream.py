@@ -6,7 +6,7 @@ the thread's CPU time; what counts is the median difference to the bare client o
 fifty times what is measured here; so our cost is taken a second time, alone: chunks that the client has parsed before,
 with and without our timing. The worse of the two must hold.
 
-python tests/bench/instrument_stream.py
+python -m tests.bench instrument_stream
 """
 
 from __future__ import annotations

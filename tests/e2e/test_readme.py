@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from types import SimpleNamespace
 
 import yaml
 
@@ -43,21 +42,24 @@ async def test_the_first_span_becomes_the_line_shown():
     assert expected.strip() in printed
 
 
-async def test_the_first_listing_runs_as_it_stands():
-    """With the reader's own index, client and prompt in place."""
+READERS_OWN = """
+from types import SimpleNamespace
 
-    class Client:
-        async def stream(self, _prompt: str):
-            for text in ("Hello", " world."):
-                yield SimpleNamespace(text=text)
+class Client:
+    async def stream(self, prompt):
+        for text in ("Hello", " world."):
+            yield SimpleNamespace(text=text)
 
+index, client, prompt = SimpleNamespace(search=lambda query: [query]), Client(), "hello"
+"""
+
+
+def test_the_first_listing_runs_as_it_stands():
+    """With the reader's own index, client and prompt in place; in a process of its own, for it configures that."""
     first, _ = blocks("python")
-    names = {"index": SimpleNamespace(search=lambda query: [query]), "client": Client(), "prompt": "hello"}
-    try:
-        exec(compile(first, "README.md", "exec"), names)
-        assert await names["answer"]("why?", "s1") == "Hello world."
-    finally:
-        latency.shutdown()
+    program = f"{READERS_OWN}\n{first}\nimport asyncio\nprint(asyncio.run(answer('why?', 's1')))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert run.stdout == "Hello world.\n"
 
 
 async def test_the_second_listing_runs_as_it_stands(tmp_path, monkeypatch):
