@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import gc
 import logging
 import os
@@ -168,8 +169,7 @@ class Agent:
                 await receiver.start()
             except OSError as error:
                 raise ConfigError(
-                    f"otlp.{name}: cannot listen on {receiver.host}:{receiver.port}: {error.strerror or 'refused'}: "
-                    f"end what listens there, or set otlp.{name}.host and otlp.{name}.port"
+                    f"otlp.{name}: cannot listen on {receiver.host}:{receiver.port}: {_why(name, error)}"
                 ) from error
 
     async def _stop_receivers(self) -> None:
@@ -267,6 +267,14 @@ class Agent:
     def _machine_status(self) -> list[dict[str, object]]:
         families = self.samples.families(self._clock.time())
         return [asdict(one) for one in judge(families, cpus=os.cpu_count() or 1)]
+
+
+def _why(name: str, error: OSError) -> str:
+    """Fact and cure; asyncio puts the whole address into the text of its errors, so the number is asked."""
+    if error.errno in (errno.EADDRINUSE, errno.EACCES):
+        return f"{os.strerror(error.errno)}: end what listens there, or set otlp.{name}.host and otlp.{name}.port"
+    fact = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "refused"
+    return f"{fact}: set otlp.{name}.host to an address of this machine"
 
 
 def run(config: Config) -> int:

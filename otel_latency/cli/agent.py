@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
-from otel_latency.config.load import load
+from otel_latency.config.load import DEFAULT_FILE, load
+from otel_latency.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,4 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config, os.environ)
     from otel_latency import agent  # after the file was found right: it brings aiohttp and grpc
 
-    return agent.run(config)
+    try:
+        return agent.run(config)
+    except ConfigError as error:
+        place = arguments.config or DEFAULT_FILE
+        if not Path(place).exists():
+            raise
+        raise ConfigError(f"{place}: {error}") from error

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from otel_latency.config.values import Duration, Secret, Size
 
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port")]
-Count = Annotated[int, Meta(ge=1, description="a count")]
+SeriesCount = Annotated[int, Meta(ge=10, description="a count of series")]
 Address = Annotated[
     str,
     Meta(
@@ -141,7 +141,7 @@ class Collect(Section):
 
 
 class Aggregate(Section):
-    max_series: Count = 2000
+    max_series: SeriesCount = 2000
     """Label sets kept over all families; what comes after is counted in one overflow series per family."""
     expire_after: Retention = Duration(900.0)
     """A series without a new observation for this long is forgotten."""

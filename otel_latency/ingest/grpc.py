@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -91,6 +92,7 @@ class GRPCReceiver:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         import grpc  # here because it is large, and the receiver may be off
 
+        _try_to_bind(self.host, self.port)
         if not is_loopback(self.host):
             log.warning("OTLP over gRPC listens on %s: other machines can send to it", self.host)
         server = grpc.aio.server(options=[*_OPTIONS, ("grpc.max_receive_message_length", self._max_message)])
@@ -179,6 +181,14 @@ async def _abort(context: grpc.aio.ServicerContext[bytes, bytes], error: OtelLat
         trailers.append(("google.rpc.retryinfo-bin", encode_retry_info(status.retry_after)))
     await context.abort(grpc.StatusCode[status.code.name], shorten(status.message), tuple(trailers))
     raise AssertionError("abort has raised")
+
+
+def _try_to_bind(host: str, port: int) -> None:
+    """Raise the OSError that tells why; grpcio itself only says that it could not."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
 
 
 def _address(host: str, port: int) -> str:

@@ -57,3 +57,14 @@ def test_environment_counts(folder, monkeypatch, capsys):
     assert 1 == main(["check", "otel-latency.yaml"])
     expected = "OTEL_LATENCY_WEB__PORT: web.port: this value is not a port: write 0 to 65535\n"
     assert expected == capsys.readouterr().out
+
+
+def test_collectors_are_loaded(folder, capsys):
+    """A collector that the agent could not load is a fault of the file that names it."""
+    (folder / "otel-latency.yaml").write_text('collect: {collectors: ["no.such:Thing"]}\n')
+    assert 1 == main(["check", "otel-latency.yaml"])
+    expected = (
+        "otel-latency.yaml: collect.collectors: 'no.such:Thing': there is no module 'no': "
+        "install it where the agent runs, or add its folder to PYTHONPATH\n"
+    )
+    assert expected == capsys.readouterr().out

@@ -252,7 +252,7 @@ async def test_stop_is_harmless(recorder):
 async def test_port_taken(grpc_receiver, recorder):
     """A port that is taken is an OSError at the start: it is not shared."""
     receiver = GRPCReceiver(recorder, admission=Admission(), port=grpc_receiver.port)
-    with pytest.raises(OSError, match=f"127.0.0.1:{grpc_receiver.port}"):
+    with pytest.raises(OSError, match="Address already in use"):
         await receiver.start()
     await receiver.stop()
 
