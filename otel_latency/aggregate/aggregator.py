@@ -35,7 +35,7 @@ from otel_latency.records import (
 
 QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
 OVERFLOW: Final[Labels] = (("otel_metric_overflow", "true"),)
-MAX_PENDING: Final = 32_768
+MAX_PENDING: Final = 16_384
 """Rows kept until the next fold; more are folded at once, so that a burst cannot fill the memory."""
 MAX_PENDING_PROFILES: Final = 1_024
 """The same for profiles, since each takes 2 KiB while it waits, and a flood of names brings one with every row."""
