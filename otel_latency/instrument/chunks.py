@@ -66,11 +66,11 @@ class Reader:
         return shape(chunk)
 
 
-def has_text(chunk: Any) -> bool:
-    """Whether *chunk* surely is a chat chunk with text for its only answer: the common case at a fifth of the price."""
+def is_text_alone(chunk: Any) -> bool:
+    """Whether *chunk* surely is a chat chunk in the midst of its only answer: text, no end, no usage."""
     try:
         (choice,) = chunk.choices
-        return bool(choice.delta.content)
+        return bool(choice.delta.content) and choice.finish_reason is None and chunk.usage is None
     except (AttributeError, TypeError, ValueError):
         return False
 

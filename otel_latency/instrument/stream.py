@@ -8,7 +8,7 @@ Each chunk is stamped by one reading of the monotonic clock as it arrives, befor
 token, answer token and sentence are reported at once; gaps, rates and usage when the stream ends. A sentence arrives
 with its last character, though only what follows tells that it was the last.
 
-Cost: about 0.5 us a chunk. Kept: one stamp for each token, at most `MAX_STAMPS`, and the latest two chunks.
+Cost: about 0.6 us a chunk of chat, 1.3 us others. Kept: one stamp for each token, at most `MAX_STAMPS`, and two chunks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from time import monotonic_ns
 from typing import Any, Final, Protocol, Self, TypeVar, cast
 
 from otel_latency import semconv
-from otel_latency.instrument.chunks import Kind, Reader, Reading, has_text, is_final
+from otel_latency.instrument.chunks import Kind, Reader, Reading, is_final, is_text_alone
 from otel_latency.instrument.gaps import flow
 from otel_latency.instrument.guard import guard
 from otel_latency.instrument.sentences import SentenceSplitter
@@ -89,6 +89,7 @@ class StreamTimer:
         "_expects_text",
         "_firsts",
         "_is_by_shape",
+        "_is_midway",
         "_is_reasoning_streamed",
         "_last",
         "_on_end",
@@ -108,7 +109,7 @@ class StreamTimer:
         self._read: Callable[[Any], Reading] = Reader().read if classify is None else _reading(classify)
         self._is_by_shape = classify is None
         self._firsts: _Firsts | None = _Firsts(call)
-        self._expects_text = False
+        self._expects_text = self._is_midway = False
         self._usage = Usage()
         self._is_reasoning_streamed = False
         self._last: Any = None
@@ -128,15 +129,16 @@ class StreamTimer:
         """A chunk has arrived."""
         now = monotonic_ns()
         try:
-            if self._expects_text and has_text(chunk) and len(self.stamps) < MAX_STAMPS:
+            if self._expects_text and is_text_alone(chunk) and len(self.stamps) < MAX_STAMPS:
                 self.stamps.append(now)
-                self._previous = None
-            else:
-                self._previous = self._last
-                self._look(chunk, now)
+                self._is_midway = True  # such a chunk is not kept: that would double the cost
+                return
+            self._previous = None if self._is_midway else self._last
+            self._last = chunk
+            self._is_midway = False
+            self._look(chunk, now)
         except Exception as fault:
             guard.caught("chunk", fault)
-        self._last = chunk
 
     def _look(self, chunk: object, now: int) -> None:
         kind, text = self._read(chunk)
@@ -151,7 +153,7 @@ class StreamTimer:
         self._is_reasoning_streamed |= kind is Kind.REASONING
         if self._firsts.are_found(kind, text, now):
             self._firsts = None
-            self._expects_text = self._is_by_shape and has_text(chunk)
+            self._expects_text = self._is_by_shape and is_text_alone(chunk)
 
     def stopped(self, failure: BaseException) -> None:
         """Asked for another chunk, the stream raised instead."""
@@ -188,6 +190,8 @@ class StreamTimer:
         """What the last chunks say: many stop reading at the last one, and a server may vanish without an error."""
         if outcome not in {Outcome.COMPLETED, Outcome.ABANDONED} or self._last is None:
             return outcome
+        if self._is_midway:
+            return Outcome.TRUNCATED if outcome is Outcome.COMPLETED else outcome
         marks = {is_final(chunk) for chunk in (self._previous, self._last) if chunk is not None}
         if True in marks:
             return Outcome.COMPLETED
@@ -196,8 +200,9 @@ class StreamTimer:
     def _report(self) -> None:
         if self._firsts is not None and self.outcome in {Outcome.COMPLETED, Outcome.TRUNCATED}:
             self._firsts.finish()
-        for chunk in (self._previous, self._last):
-            self._count(chunk)
+        if not self._is_midway:
+            self._count(self._previous)
+            self._count(self._last)
         counts = self._usage.counts()
         if counts:
             self._call.usage(**counts)
