@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from instrument.provider_server import MESSAGE_STOP, ROLE, USAGE, block_delta, chat, message_delta, message_start, tool
 from instrument.recording import Recording, memory_provider
+from openai._models import construct_type
+from openai.types.chat import ChatCompletionChunk
 
 from otel_latency import semconv
 from otel_latency.instrument import stream as module
@@ -321,6 +323,36 @@ def test_outcome(call, chunks, expected):
     """A stream that stops without the last chunk of its protocol was cut off."""
     list(observe(iter(chunks), call))
     assert expected == call.attributes[semconv.STREAM_OUTCOME]
+
+
+LONG = [chat({"content": text}) for text in ("Yes. ", "And", " more", " of", " it")]
+OBJECTS = {
+    "whole": ([*LONG, STOP], 5, "completed", {}),
+    "cut off": (LONG, 5, "truncated", {}),
+    "empty deltas in the midst": ([*LONG[:3], chat({"content": ""}), chat({}), *LONG[3:], STOP], 5, "completed", {}),
+    "two answers": ([*LONG, chat({"content": "b"}, index=1), STOP], 6, "completed", {}),
+    "the end with the last text": ([*LONG, chat({"content": "!"}, finish="stop")], 6, "completed", {}),
+    "usage with the last text": (
+        [*LONG, chat({"content": "!"}, finish="stop", usage={"prompt_tokens": 3})],
+        6,
+        "completed",
+        {"input_tokens": 3},
+    ),
+    "usage in between does not count": (
+        [chat({"content": "Hi. "}, usage={"prompt_tokens": 9}), *LONG, STOP, chat(usage={"prompt_tokens": 3})],
+        6,
+        "completed",
+        {"input_tokens": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize(("chunks", "tokens", "outcome", "counts"), OBJECTS.values(), ids=OBJECTS)
+def test_objects(call, chunks, tokens, outcome, counts):
+    """The quick look at the chat chunks of a real client, once all firsts are known, sees what the long look sees."""
+    list(observe(iter([construct_type(type_=ChatCompletionChunk, value=chunk) for chunk in chunks]), call))
+    found = call.attributes[semconv.OUTPUT_CHUNKS], call.attributes[semconv.STREAM_OUTCOME], call.counts
+    assert (tokens, outcome, counts) == found
 
 
 @pytest.mark.parametrize(("count", "expected"), [(3, "abandoned"), (6, "completed")])
