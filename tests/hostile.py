@@ -29,6 +29,7 @@ def corpus(bomb_size: int = 1 << 30) -> Iterator[Request]:
     yield from broken_text()
     yield from extreme_numbers()
     yield from not_otlp()
+    yield from many_scopes()
 
 
 def structural_bomb() -> Request:
@@ -49,6 +50,20 @@ def compression_bombs(size: int = 1 << 30) -> Iterator[Request]:
         ("gzip", gzip.compress(b"") * 200_000),
     ):
         yield f"{encoding} bomb of {len(body)} bytes", {**PROTOBUF, "Content-Encoding": encoding}, body
+
+
+def many_scopes(scopes: int = 6_000) -> Iterator[Request]:
+    """One resource of 60 kB above thousands of scopes: as any signal, a gauge, an empty log, a span without ids."""
+    resource = b"".join(_field(1, _field(1, b"k%d" % key) + _field(2, _field(1, b"v" * 480))) for key in range(120))
+    point = _field(1, b"g") + _field(5, _field(1, b""))
+    below = (_field(2, _field(1, _field(1, b"scope %d" % number)) + _field(2, point)) for number in range(scopes))
+    yield "many scopes in protobuf", PROTOBUF, _field(1, _field(1, resource) + b"".join(below))
+    described = {"attributes": [{"key": f"k{key}", "value": {"stringValue": "v" * 480}} for key in range(120)]}
+    names = [{"name": f"scope {number}"} for number in range(scopes)]
+    for signal, items in (("Spans", "spans"), ("Metrics", "metrics"), ("Logs", "logRecords")):
+        below_it = [{"scope": scope, items: [{}]} for scope in names]
+        body = {f"resource{signal}": [{"resource": described, f"scope{signal}": below_it}]}
+        yield f"many scopes of {signal} in JSON", JSON, json.dumps(body).encode()
 
 
 def bad_encodings() -> Iterator[Request]:

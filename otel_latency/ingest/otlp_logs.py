@@ -37,6 +37,7 @@ from otel_latency.ingest.wire_json import (
     from_json,
     json_keys,
     json_resource,
+    json_scope,
     parse_json,
 )
 from otel_latency.records import Operation, Resource
@@ -169,7 +170,8 @@ _ARRAY_DEPTHS = frozenset({2, 4, 6})
 
 def _json_items(body: bytes) -> Iterator[_Item]:
     for scoped in parse_json(body, _Request, arrays=_ARRAY_DEPTHS).resource_logs or ():
+        resource = json_resource(scoped.resource)
         for envelope in scoped.scope_logs or ():
-            resource = json_resource(scoped.resource, envelope.scope)
+            source = json_scope(resource, envelope.scope)
             for record in envelope.log_records or ():
-                yield resource, record
+                yield source, record

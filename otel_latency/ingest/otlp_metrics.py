@@ -38,6 +38,7 @@ from otel_latency.ingest.wire_json import (
     from_json,
     json_keys,
     json_resource,
+    json_scope,
     parse_json,
 )
 from otel_latency.records import MetricKind, MetricPoint, Resource
@@ -378,10 +379,11 @@ _TEMPORALITIES = {"AGGREGATION_TEMPORALITY_DELTA": _DELTA, "AGGREGATION_TEMPORAL
 
 def _json_items(body: bytes) -> Iterator[_Item]:
     for scoped in parse_json(body, _Request, arrays=_ARRAY_DEPTHS).resource_metrics or ():
+        resource = json_resource(scoped.resource)
         for envelope in scoped.scope_metrics or ():
-            resource = json_resource(scoped.resource, envelope.scope)
+            source = json_scope(resource, envelope.scope)
             for metric in envelope.metrics or ():
-                yield from _json_points(resource, metric, len(body))
+                yield from _json_points(source, metric, len(body))
 
 
 def _json_points(resource: Resource | None, item: Raw, limit: int) -> Iterator[_Item]:

@@ -1,15 +1,15 @@
 """Trace requests to rows, in both encodings: the scanner fed with our vocabulary, and the same rules for JSON.
 
 Where spans come from (resource and scope) is decoded once and remembered by its bytes: an exporter sends the same
-ones again and again. Limits: those of `scanner` and `wire`. Memory: 1,024 origins or 4 MiB of their bytes, and what one
-request brings on top.
+ones again and again. Limits: those of `scanner` and `wire`. Memory: 1,024 origins and 4 MiB of their bytes. A request
+with more than that is taken all the same: in the middle of it everything is forgotten, and numbering starts anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
 
 from msgspec import Raw
 
@@ -27,7 +27,7 @@ from otel_latency.ingest.scanner import (
     invalid_ids,
     make_scanner,
 )
-from otel_latency.ingest.wire import MAX_ITEMS, ItemError, Quota, Rejected, plain, proto_resource
+from otel_latency.ingest.wire import MAX_ITEMS, ItemError, Quota, Rejected, plain, proto_resource, proto_scope
 from otel_latency.ingest.wire_json import (
     HexId,
     Int64,
@@ -36,6 +36,7 @@ from otel_latency.ingest.wire_json import (
     from_json,
     json_keys,
     json_resource,
+    json_scope,
     parse_json,
 )
 from otel_latency.records import Profile, Resource, SpanRow
@@ -56,9 +57,7 @@ class TraceDecoder:
 
     def __init__(self, *, compiled: bool = True) -> None:
         self._normaliser = Normaliser()
-        self._numbers: dict[tuple[bytes, bytes], int] = {}
-        self._origins: list[Resource] = []
-        self._origin_bytes = 0
+        self._origins = _Origins(self._forget_profiles)
         callbacks = (self._number, self._profile, self._convert)
         self._scanner = make_scanner(ATTRIBUTES, EVENTS, *callbacks, compiled=compiled)
         self._builder = RowBuilder(ATTRIBUTES, EVENTS, *callbacks)
@@ -68,18 +67,16 @@ class TraceDecoder:
 
         Raises DecodeError when the body cannot be read as a whole, BodyTooLarge when it holds too many spans.
         """
-        if len(self._origins) > MAX_ORIGINS or self._origin_bytes > MAX_ORIGIN_BYTES:
-            self._forget()
-        if is_json:
-            return self._decode_json(body)
         try:
-            return self._scanner.scan(body)
+            return self._decode_json(body) if is_json else self._scanner.scan(body)
         except OverflowError as error:
             raise BodyTooLarge(f"{error}: send smaller batches") from None
         except DecodeError:
             raise
         except ValueError as error:
             raise DecodeError(f"not an OTLP message: {error}") from None
+        finally:
+            self._origins.leave()
 
     def _decode_json(self, body: bytes) -> tuple[list[SpanRow], Mapping[str, int]]:
         rows: list[SpanRow] = []
@@ -95,11 +92,9 @@ class TraceDecoder:
 
     def _json_items(self, body: bytes) -> Iterator[tuple[int, Raw]]:
         for scoped in parse_json(body, _Request, arrays=_ARRAY_DEPTHS).resource_spans or ():
-            described = b"json" + bytes(scoped.resource)
+            resource = bytes(scoped.resource)
             for envelope in scoped.scope_spans or ():
-                resource = json_resource(scoped.resource, envelope.scope)
-                key = described, bytes(envelope.scope)
-                origin = self._remember(key, resource) if resource else UNREADABLE
+                origin = self._origins.number(_JSON, resource, bytes(envelope.scope))
                 for span in envelope.spans or ():
                     yield origin, span
 
@@ -125,20 +120,7 @@ class TraceDecoder:
     # What the scanner asks.
 
     def _number(self, resource: bytes, scope: bytes) -> int:
-        known = self._numbers.get((resource, scope))
-        if known is not None:
-            return known
-        origin = proto_resource(resource, scope)
-        return self._remember((resource, scope), origin) if origin else UNREADABLE
-
-    def _remember(self, key: tuple[bytes, bytes], resource: Resource) -> int:
-        number = self._numbers.get(key)
-        if number is None:
-            number = len(self._origins)
-            self._origins.append(replace(resource, attributes={}))  # a span's meaning does not depend on them
-            self._numbers[key] = number
-            self._origin_bytes += len(key[0]) + len(key[1])
-        return number
+        return self._origins.number(_PROTOBUF, resource, scope)
 
     def _profile(
         self, origin: int, name: str, kind: int, is_root: bool, status: int, labels: dict[str, object]
@@ -156,12 +138,88 @@ class TraceDecoder:
     ) -> None:
         self._normaliser.convert(profile, self._origins[origin], foreign, measures, start_ns, end_ns)
 
-    def _forget(self) -> None:
-        self._origins.clear()
-        self._numbers.clear()
-        self._origin_bytes = 0
+    def _forget_profiles(self) -> None:
         self._scanner.forget()
         self._builder.forget()
+
+
+class _Encoding(NamedTuple):
+    """How the bytes of a resource and of a scope below it are read."""
+
+    resource: Callable[[bytes], Resource | None]
+    scope: Callable[[Resource | None, bytes], Resource | None]
+
+
+_PROTOBUF = _Encoding(proto_resource, proto_scope)
+_JSON = _Encoding(json_resource, json_scope)
+
+
+@dataclass(slots=True)
+class _Known:
+    """A resource without its attributes, on which no span's meaning depends, and the numbers of its scopes."""
+
+    resource: Resource | None
+    scopes: dict[bytes, int] = field(default_factory=dict)
+
+
+class _Origins:
+    """Where spans come from, by number: one for each pair of a resource and a scope."""
+
+    def __init__(self, forget_profiles: Callable[[], None]) -> None:
+        self._forget_profiles = forget_profiles
+        self._numbered: list[Resource] = []
+        self._known: dict[tuple[_Encoding, bytes], _Known] = {}
+        self._bytes = 0
+        self._current: tuple[bytes, _Known] | None = None
+
+    def __getitem__(self, number: int) -> Resource:
+        return self._numbered[number]
+
+    def __len__(self) -> int:
+        return len(self._numbered)
+
+    def number(self, encoding: _Encoding, resource: bytes, scope: bytes) -> int:
+        """Asked at the head of each envelope of scopes: earlier numbers may be void from then on."""
+        known = self._enter(encoding, resource)
+        number = known.scopes.get(scope)
+        if number is not None:
+            return number
+        origin = encoding.scope(known.resource, scope)
+        return UNREADABLE if origin is None else self._remember(encoding, resource, scope, origin)
+
+    def leave(self) -> None:
+        """The request is over: let go of its last resource, which may be large."""
+        self._current = None
+
+    def _enter(self, encoding: _Encoding, resource: bytes) -> _Known:
+        # All scopes of an envelope come with the same object: even to compare 4 MiB for each of them takes too long.
+        if self._current is None or self._current[0] is not resource:
+            self._current = resource, self._known.get((encoding, resource)) or _read(encoding, resource)
+        return self._current[1]
+
+    def _remember(self, encoding: _Encoding, resource: bytes, scope: bytes, origin: Resource) -> int:
+        if len(self._numbered) >= MAX_ORIGINS or self._bytes + len(resource) + len(scope) > MAX_ORIGIN_BYTES:
+            self._forget()
+        known = self._enter(encoding, resource)
+        if not known.scopes:
+            self._known[encoding, resource] = known
+            self._bytes += len(resource)
+        self._bytes += len(scope)
+        number = known.scopes[scope] = len(self._numbered)
+        self._numbered.append(origin)
+        return number
+
+    def _forget(self) -> None:
+        self._numbered.clear()
+        self._known.clear()
+        self._bytes = 0
+        self._current = None
+        self._forget_profiles()
+
+
+def _read(encoding: _Encoding, resource: bytes) -> _Known:
+    found = encoding.resource(resource)
+    return _Known(found and replace(found, attributes={}))
 
 
 class _Event(Message):

@@ -3,6 +3,7 @@
 A request is walked envelope by envelope and its items (spans, data points, log records) are parsed one at a time, so
 that a bad item costs itself and nothing is built before it was counted. In both encodings an item ends up as an object
 with the field names of the `.proto` files (see `wire_json` for the other one), so that one function can read either.
+A resource is decoded once, whatever the number of scopes below it: they share its attributes.
 
 Cost: about 0.6 us per protobuf field walked.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -120,9 +121,9 @@ class ProtoWalk:
         """The items below Resource* and Scope* with where they come from: None when that cannot be read."""
         for scoped in self.children(memoryview(body), 1):
             self._envelopes_left.take()
-            resource = _submessage(self.last(scoped), 1)
+            resource = proto_resource(_submessage(self.last(scoped), 1))
             for envelope in self.children(scoped, 2):
-                source = proto_resource(resource, _submessage(self.last(envelope), 1))
+                source = proto_scope(resource, _submessage(self.last(envelope), 1))
                 self._envelopes_left.take()
                 for item in self.children(envelope, 2):
                     self._envelopes_left.take()
@@ -154,19 +155,20 @@ def from_proto(message_type: Any, item: bytes | memoryview) -> Any:
         raise ItemError("malformed") from None
 
 
-def proto_resource(resource: bytes, scope: bytes) -> Resource | None:
-    """The origin that an OTLP Resource and InstrumentationScope describe, or None when they cannot be read."""
+def proto_resource(resource: bytes) -> Resource | None:
+    """What an OTLP Resource says, still without a scope; None when it cannot be read."""
     try:
-        return with_scope(_proto_origin(resource), from_proto(_generated().scope, scope))
+        return origin(from_proto(_generated().resource, resource))
     except ItemError:
         return None
 
 
-@lru_cache(maxsize=4)
-def _proto_origin(resource: bytes) -> Resource | None:
-    # Thousands of scopes may share a resource of 64 KiB: it is decoded once, and its attributes exist once.
+def proto_scope(resource: Resource | None, scope: bytes) -> Resource | None:
+    """*resource* with an InstrumentationScope, or None when one of the two cannot be read."""
+    if resource is None:
+        return None
     try:
-        return origin(from_proto(_generated().resource, resource))
+        return with_scope(resource, from_proto(_generated().scope, scope))
     except ItemError:
         return None
 
@@ -195,10 +197,8 @@ def origin(resource: Any) -> Resource:
     return normalise.resource(attributes(resource.attributes), "", "")
 
 
-def with_scope(origin: Resource | None, scope: Any) -> Resource | None:
+def with_scope(origin: Resource, scope: Any) -> Resource:
     """*origin* with the InstrumentationScope of either encoding; the attributes are shared."""
-    if origin is None:
-        return None
     name, version = clean(scope.name or "", NAME_LIMIT), clean(scope.version or "", NAME_LIMIT)
     return replace(origin, scope_name=name, scope_version=version)
 

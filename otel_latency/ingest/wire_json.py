@@ -14,7 +14,6 @@ from base64 import b64decode
 from binascii import unhexlify
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from functools import lru_cache
 from itertools import accumulate, compress
 from typing import Any, Final, TypeVar
 
@@ -112,25 +111,26 @@ def from_json(item_type: type[T], item: bytes | Raw, limit: int = MAX_ITEM_BYTES
         raise ItemError("malformed") from None
 
 
-def json_resource(resource: Raw, scope: Raw) -> Resource | None:
-    """The origin that a JSON Resource and InstrumentationScope describe, or None when they cannot be read."""
+def json_resource(resource: bytes | Raw) -> Resource | None:
+    """What a JSON Resource says, still without a scope; None when it cannot be read."""
     try:
-        return with_scope(_json_origin(bytes(resource)), from_json(ScopeMessage, _object(scope)))
+        return origin(from_json(ResourceMessage, _object(resource)))
     except ItemError:
         return None
 
 
-@lru_cache(maxsize=4)
-def _json_origin(resource: bytes) -> Resource | None:
-    # As in `wire`: decoded once for all of its scopes.
+def json_scope(resource: Resource | None, scope: bytes | Raw) -> Resource | None:
+    """*resource* with a JSON InstrumentationScope, or None when one of the two cannot be read."""
+    if resource is None:
+        return None
     try:
-        return origin(from_json(ResourceMessage, _object(Raw(resource))))
+        return with_scope(resource, from_json(ScopeMessage, _object(scope)))
     except ItemError:
         return None
 
 
-def _object(message: Raw) -> Raw:
-    return Raw(b"{}") if bytes(message) in (b"", b"null") else message
+def _object(message: bytes | Raw) -> bytes | Raw:
+    return b"{}" if bytes(message) in (b"", b"null") else message
 
 
 def check_json(body: bytes, arrays: Collection[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from otel_latency.errors import BodyTooLarge, DecodeError
-from otel_latency.ingest import otlp_traces, wire
+from otel_latency.ingest import otlp_traces
 from otel_latency.ingest.otlp_traces import TraceDecoder
 
 GOLDEN = sorted(Path(__file__).with_name("golden").glob("*.json"))
@@ -140,46 +141,76 @@ def test_too_many_spans_are_told_apart_from_nonsense(is_json):
         TraceDecoder().decode(body, is_json=is_json)
 
 
-def test_origins_are_forgotten_before_they_fill_the_memory(monkeypatch):
-    """A sender whose resource changes with every request costs a bounded amount."""
-    monkeypatch.setattr(otlp_traces, "MAX_ORIGINS", 10)
-    decoder = TraceDecoder()
-    for number in range(35):
-        message = ExportTraceServiceRequest()
-        scoped = message.resource_spans.add()
-        put(scoped.resource.attributes, {"service.name": f"service {number}"})
-        scoped.scope_spans.add().spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, name="x")
-        ((profile, *_),), _ = decoder.decode(message.SerializeToString(), is_json=False)
-        assert profile.service == f"service {number}"
-    assert len(decoder._origins) <= 11
-
-
-def test_a_resource_is_decoded_once_for_all_of_its_scopes():
-    """A large one under thousands of scopes would cost hundreds of MiB otherwise; and spans keep none of it."""
+def from_resources(*resources: dict[str, str], scopes: int = 1, is_json: bool = False) -> bytes:
+    """A request with one span in each of the scopes below each of *resources*."""
     message = ExportTraceServiceRequest()
-    scoped = message.resource_spans.add()
-    put(scoped.resource.attributes, {"service.name": "shop", "large": "x" * 4000})
-    for number in range(300):
-        scope = scoped.scope_spans.add()
-        scope.scope.name = f"scope {number}"
-        scope.spans.add(trace_id=b"t" * 16, span_id=(number + 1).to_bytes(8, "big"), name="x")
-    before = wire._proto_origin.cache_info().misses
-    decoder = TraceDecoder()
-    rows, _ = decoder.decode(message.SerializeToString(), is_json=False)
-    assert {row[0].service for row in rows} == {"shop"}
-    assert wire._proto_origin.cache_info().misses == before + 1
-    assert {len(origin.attributes) for origin in decoder._origins} == {0}
+    for resource in resources:
+        scoped = message.resource_spans.add()
+        put(scoped.resource.attributes, resource)
+        for number in range(scopes):
+            scope = scoped.scope_spans.add()
+            scope.scope.name = f"scope {number}"
+            scope.spans.add(trace_id=b"t" * 16, span_id=(number + 1).to_bytes(8, "big"), name=f"span {number}")
+    if not is_json:
+        return message.SerializeToString()
+    tree = json_format.MessageToDict(message)
+    for span in (s for r in tree["resourceSpans"] for sc in r["scopeSpans"] for s in sc["spans"]):
+        span |= IDS
+    return json.dumps(tree).encode()
 
 
-def test_remembered_origins_are_bounded_by_their_bytes(monkeypatch):
+def services(decoder: TraceDecoder, body: bytes, is_json: bool) -> list[str]:
+    rows, rejected = decoder.decode(body, is_json=is_json)
+    assert not rejected
+    return [profile.service for profile, *_ in rows]
+
+
+ENCODINGS = {"compiled": (True, False), "Python": (False, False), "JSON": (True, True)}
+
+
+@pytest.mark.parametrize(("compiled", "is_json"), ENCODINGS.values(), ids=ENCODINGS)
+def test_origins_are_forgotten_before_they_fill_the_memory(monkeypatch, compiled, is_json):
+    """Ever new resources cost a bounded amount, over many requests and within one, and no span is misread for it."""
+    monkeypatch.setattr(otlp_traces, "MAX_ORIGINS", 10)
+    decoder = TraceDecoder(compiled=compiled)
+    resources = [{"service.name": f"service {number}"} for number in range(35)]
+    expected = [resource["service.name"] for resource in resources]
+    found = [services(decoder, from_resources(resource, is_json=is_json), is_json)[0] for resource in resources]
+    assert expected == found
+    assert len(decoder._origins) <= 10
+    assert expected == services(decoder, from_resources(*resources, is_json=is_json), is_json)
+    assert len(decoder._origins) <= 10
+
+
+@pytest.mark.parametrize(("compiled", "is_json"), ENCODINGS.values(), ids=ENCODINGS)
+def test_many_scopes_of_one_resource(monkeypatch, compiled, is_json):
+    """More scopes than are remembered keep their resource."""
+    monkeypatch.setattr(otlp_traces, "MAX_ORIGINS", 10)
+    body = from_resources({"service.name": "shop"}, {"service.name": "bank"}, scopes=25, is_json=is_json)
+    assert ["shop"] * 25 + ["bank"] * 25 == services(TraceDecoder(compiled=compiled), body, is_json)
+
+
+@pytest.mark.parametrize(("compiled", "is_json"), ENCODINGS.values(), ids=ENCODINGS)
+def test_remembered_origins_are_bounded_by_their_bytes(monkeypatch, compiled, is_json):
     """Large ones are forgotten sooner."""
     monkeypatch.setattr(otlp_traces, "MAX_ORIGIN_BYTES", 10_000)
-    decoder = TraceDecoder()
-    for number in range(20):
-        message = ExportTraceServiceRequest()
-        scoped = message.resource_spans.add()
-        put(scoped.resource.attributes, {"service.name": f"service {number}", "large": "x" * 3000})
-        scoped.scope_spans.add().spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, name="x")
-        ((profile, *_),), _ = decoder.decode(message.SerializeToString(), is_json=False)
-        assert profile.service == f"service {number}"
-    assert len(decoder._origins) <= 4
+    decoder = TraceDecoder(compiled=compiled)
+    resources = [{"service.name": f"service {number}", "large": "x" * 3000} for number in range(20)]
+    body = from_resources(*resources, is_json=is_json)
+    assert [resource["service.name"] for resource in resources] == services(decoder, body, is_json)
+    assert len(decoder._origins) <= 3
+
+
+@pytest.mark.parametrize(("compiled", "is_json"), ENCODINGS.values(), ids=ENCODINGS)
+def test_what_a_large_resource_under_many_scopes_takes(compiled, is_json):
+    """It is decoded once and not kept: 1,000 copies of it would take 32 MiB."""
+    large = {"service.name": "shop"} | {f"large {number}": "x" * 4000 for number in range(8)}
+    body = from_resources(large, scopes=1000, is_json=is_json)
+    decoder = TraceDecoder(compiled=compiled)
+    decoder.decode(from_resources({"service.name": "first"}, is_json=is_json), is_json=is_json)
+    tracemalloc.start()
+    assert ["shop"] * 1000 == services(decoder, body, is_json)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    assert {0} == {len(decoder._origins[number].attributes) for number in range(len(decoder._origins))}

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -82,6 +83,20 @@ def test_walk_finds_the_resource_behind_its_items():
     body = bytes([0x0A, len(scope_items + resource)]) + scope_items + resource
     ((resource_found, item),) = ProtoWalk().items(body)
     assert ("unknown_service", b"hi") == (resource_found.service, bytes(item))
+
+
+def test_scopes_share_the_attributes_of_their_resource():
+    """A resource is decoded once: a large one under thousands of scopes would take hundreds of MiB otherwise."""
+    request = ExportLogsServiceRequest()
+    below = request.resource_logs.add()
+    below.resource.attributes.add(key="large").value.string_value = "x" * 4000
+    for number in range(3):
+        envelope = below.scope_logs.add()
+        envelope.scope.name = f"scope {number}"
+        envelope.log_records.add()
+    sources = [source for source, _ in ProtoWalk().items(request.SerializeToString())]
+    assert ["scope 0", "scope 1", "scope 2"] == [source.scope_name for source in sources]
+    assert 1 == len({id(source.attributes) for source in sources})
 
 
 def test_item_that_is_too_large_is_not_parsed():

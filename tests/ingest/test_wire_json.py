@@ -23,6 +23,7 @@ from otel_latency.ingest.wire_json import (
     ignored_keys_warning,
     json_keys,
     json_resource,
+    json_scope,
     parse_json,
 )
 
@@ -152,12 +153,14 @@ def test_values():
 @pytest.mark.parametrize("missing", [b"{}", b"null", b""])
 def test_resource_may_be_missing(missing):
     """No resource and no scope is no error."""
-    assert "unknown_service" == json_resource(Raw(missing), Raw(missing)).service
+    assert "unknown_service" == json_scope(json_resource(Raw(missing)), Raw(missing)).service
 
 
 def test_unreadable_resource():
     """A resource of the wrong shape is told apart from none."""
-    assert json_resource(Raw(b'{"attributes": 5}'), Raw(b"{}")) is None
+    assert json_resource(Raw(b'{"attributes": 5}')) is None
+    assert json_scope(None, Raw(b"{}")) is None
+    assert json_scope(json_resource(Raw(b"{}")), Raw(b'{"name": 5}')) is None
 
 
 @pytest.mark.parametrize(("depth", "is_refused"), [(100, False), (101, True), (1_000_000, True)])
