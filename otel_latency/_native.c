@@ -15,13 +15,17 @@ enum { PER_OCTAVE = 64 };
 
 static PyObject *array_type, *duration_name;
 
-/* Doubles (or 64-bit integers) of an array.array; 0 with an exception when it is no such thing. */
-static int view_of(PyObject *object, Py_buffer *view)
+/* Any of these type codes of array.array; those of integers are 8 bytes long only on some platforms. */
+static const char DOUBLES[] = "d", INTEGERS[] = "ql";
+
+/* The items of an array.array, with PyBUF_WRITABLE to write; 0 with an exception when they are of another type. */
+static int view_of(PyObject *object, Py_buffer *view, const char *types, int flags)
 {
-    if (PyObject_GetBuffer(object, view, PyBUF_ND) < 0) return 0;
-    if (view->itemsize == 8) return 1;
+    if (PyObject_GetBuffer(object, view, PyBUF_ND | PyBUF_FORMAT | flags) < 0) return 0;
+    const char *format = view->format;
+    if (view->itemsize == 8 && format && format[0] && !format[1] && strchr(types, format[0])) return 1;
     PyBuffer_Release(view);
-    PyErr_SetString(PyExc_TypeError, "an array of 8-byte items is needed");
+    PyErr_Format(PyExc_TypeError, "an array of 8-byte items of type '%c' is needed", types[0]);
     return 0;
 }
 
@@ -35,7 +39,7 @@ static PyObject *new_array(char type, const void *items, Py_ssize_t count)
 static PyObject *summarise(PyObject *Py_UNUSED(module), PyObject *values)
 {
     Py_buffer view;
-    if (!view_of(values, &view)) return NULL;
+    if (!view_of(values, &view, DOUBLES, 0)) return NULL;
     const double *value = view.buf;
     double sum = 0, low = INFINITY, high = -INFINITY;
     int finite = 1;
@@ -57,7 +61,7 @@ static PyObject *summarise(PyObject *Py_UNUSED(module), PyObject *values)
 static PyObject *count_buckets(PyObject *Py_UNUSED(module), PyObject *values)
 {
     Py_buffer view;
-    if (!view_of(values, &view)) return NULL;
+    if (!view_of(values, &view, DOUBLES, 0)) return NULL;
     const double *value = view.buf;
     Py_ssize_t count = length_of(&view), used = 0;
     int *index = PyMem_Malloc((size_t)(count + 1) * sizeof *index), low = INT_MAX, high = INT_MIN;
@@ -87,7 +91,9 @@ static PyObject *count_bounds(PyObject *Py_UNUSED(module), PyObject *args)
     PyObject *values, *bounds, *counts, *result = NULL;
     Py_buffer value_view = {0}, bound_view = {0}, count_view = {0};
     if (!PyArg_ParseTuple(args, "OOO", &values, &bounds, &counts)) return NULL;
-    if (!view_of(values, &value_view) || !view_of(bounds, &bound_view) || !view_of(counts, &count_view)) goto done;
+    if (!view_of(values, &value_view, DOUBLES, 0) || !view_of(bounds, &bound_view, DOUBLES, 0)
+        || !view_of(counts, &count_view, INTEGERS, PyBUF_WRITABLE))
+        goto done;
     const double *value = value_view.buf, *bound = bound_view.buf;
     long long *count = count_view.buf;
     if (length_of(&count_view) != length_of(&bound_view) + 1) {
@@ -118,7 +124,7 @@ static PyObject *add_at(PyObject *Py_UNUSED(module), PyObject *args)
     Py_ssize_t at;
     int sign;
     if (!PyArg_ParseTuple(args, "OnOi", &into, &at, &counts, &sign)) return NULL;
-    if (!view_of(into, &into_view) || !view_of(counts, &count_view)) goto done;
+    if (!view_of(into, &into_view, INTEGERS, PyBUF_WRITABLE) || !view_of(counts, &count_view, INTEGERS, 0)) goto done;
     if (at < 0 || at > length_of(&into_view) - length_of(&count_view)) {
         PyErr_SetString(PyExc_IndexError, "the counts do not fit there");
         goto done;
@@ -158,7 +164,7 @@ static PyObject *split(PyObject *Py_UNUSED(module), PyObject *args)
     Py_ssize_t *member = NULL, used = 0, last = 0;
     double *sorted = NULL, *room;
     if (!PyArg_ParseTuple(args, "OO", &values, &keys)) return NULL;
-    if (!view_of(values, &value_view) || !view_of(keys, &key_view)) goto done;
+    if (!view_of(values, &value_view, DOUBLES, 0) || !view_of(keys, &key_view, INTEGERS, 0)) goto done;
     Py_ssize_t count = length_of(&key_view);
     const double *value = value_view.buf;
     const long long *key = key_view.buf;
@@ -338,6 +344,7 @@ no_memory:
 
 static PyObject *piles_add(Piles *self, PyObject *rows)
 {
+    if (!self->latencies) return PyErr_Format(PyExc_RuntimeError, "not initialised");
     if (!PyList_Check(rows)) return PyErr_Format(PyExc_TypeError, "a list of rows is needed");
     for (Py_ssize_t i = 0; i < PyList_Size(rows); i++)
         if (add_row(self, PyList_GetItem(rows, i)) < 0) return NULL;
@@ -400,6 +407,7 @@ static void free_piles(Pile **table, size_t slots)
 
 static PyObject *piles_take(Piles *self, PyObject *Py_UNUSED(none))
 {
+    if (!self->latencies) return PyErr_Format(PyExc_RuntimeError, "not initialised");
     PyObject *result = PyList_New(0);
     Pile **table = self->table;
     size_t slots = self->slots;
@@ -417,11 +425,13 @@ static PyObject *piles_take(Piles *self, PyObject *Py_UNUSED(none))
 static int piles_init(Piles *self, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
     PyObject *latencies;
-    if (!PyArg_ParseTuple(args, "KO!", &self->quantum, &PyDict_Type, &latencies)) return -1;
-    if (!self->quantum || self->latencies) {
+    unsigned long long quantum;
+    if (!PyArg_ParseTuple(args, "KO!", &quantum, &PyDict_Type, &latencies)) return -1;
+    if (!quantum || self->latencies) {
         PyErr_SetString(PyExc_ValueError, "a positive quantum is needed, once");
         return -1;
     }
+    self->quantum = quantum;
     self->latencies = Py_NewRef(latencies);
     return 0;
 }
@@ -530,6 +540,7 @@ static void turn_over(Recent *self)
 
 static PyObject *recent_fresh(Recent *self, PyObject *rows)
 {
+    if (!self->young || !self->old) return PyErr_Format(PyExc_RuntimeError, "not initialised");
     if (!PyList_Check(rows)) return PyErr_Format(PyExc_TypeError, "a list of rows is needed");
     PyObject *kept = NULL; /* made at the first row that is not fresh */
     for (Py_ssize_t i = 0; i < PyList_Size(rows); i++) {
@@ -554,6 +565,7 @@ fail:
 
 static PyObject *recent_turn(Recent *self, PyObject *Py_UNUSED(none))
 {
+    if (!self->young || !self->old) return PyErr_Format(PyExc_RuntimeError, "not initialised");
     turn_over(self);
     Py_RETURN_NONE;
 }

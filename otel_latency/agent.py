@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import errno
 import gc
 import logging
 import os
@@ -33,7 +32,7 @@ from otel_latency.clock import Clock, SystemClock
 from otel_latency.collect.build import build as build_collectors
 from otel_latency.collect.limits import judge
 from otel_latency.config.sections import Config
-from otel_latency.errors import ConfigError
+from otel_latency.errors import cannot_listen
 from otel_latency.ingest.admission import Admission
 from otel_latency.ingest.grpc import GRPCReceiver
 from otel_latency.ingest.http import HTTPReceiver
@@ -168,9 +167,7 @@ class Agent:
             try:
                 await receiver.start()
             except OSError as error:
-                raise ConfigError(
-                    f"otlp.{name}: cannot listen on {receiver.host}:{receiver.port}: {_why(name, error)}"
-                ) from error
+                raise cannot_listen(f"otlp.{name}", receiver.host, receiver.port, error) from error
 
     async def _stop_receivers(self) -> None:
         await asyncio.gather(*(receiver.stop() for receiver in self.receivers.values()))
@@ -267,14 +264,6 @@ class Agent:
     def _machine_status(self) -> list[dict[str, object]]:
         families = self.samples.families(self._clock.time())
         return [asdict(one) for one in judge(families, cpus=os.cpu_count() or 1)]
-
-
-def _why(name: str, error: OSError) -> str:
-    """Fact and cure; asyncio puts the whole address into the text of its errors, so the number is asked."""
-    if error.errno in (errno.EADDRINUSE, errno.EACCES):
-        return f"{os.strerror(error.errno)}: end what listens there, or set otlp.{name}.host and otlp.{name}.port"
-    fact = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "refused"
-    return f"{fact}: set otlp.{name}.host to an address of this machine"
 
 
 def run(config: Config) -> int:

@@ -174,10 +174,28 @@ async def test_a_port_that_is_taken_is_told_with_its_cure(kind):
         ports = {"http": HTTPReceiver(port=0), "grpc": GRPCReceiver(port=0)}
         ports[kind] = type(ports[kind])(port=port)
         second = Agent(config(otlp=OTLP(**ports)))
-        with pytest.raises(ConfigError, match=rf"otlp\.{kind}: cannot listen on 127\.0\.0\.1:{port}: .+: end what"):
+        with pytest.raises(ConfigError) as raised:
             await second.run()
+        assert str(raised.value) == (
+            f"otlp.{kind}: cannot listen on 127.0.0.1:{port}: Address already in use: "
+            f"end what listens there, or set otlp.{kind}.host and otlp.{kind}.port"
+        )
         async with running(config()):
             pass
+
+
+@pytest.mark.parametrize("section", ["otlp.http", "otlp.grpc", "web"])
+async def test_a_host_that_is_not_ours_is_told_with_its_cure(section):
+    """Neither an address of another machine (this one is for documentation) nor what is no address."""
+    for host in ("192.0.2.1", "300.1.1.1"):
+        otlp = OTLP(
+            http=HTTPReceiver(port=0, host=host if section == "otlp.http" else "127.0.0.1"),
+            grpc=GRPCReceiver(port=0, host=host if section == "otlp.grpc" else "127.0.0.1"),
+        )
+        agent = Agent(config(otlp=otlp, web=Web(port=0, host=host if section == "web" else "127.0.0.1")))
+        cure = rf": [\w ]+: set {section}\.host to an address of this machine"
+        with pytest.raises(ConfigError, match=rf"^{section}: cannot listen on {host}:0{cure}$"):
+            await agent.run()
 
 
 async def test_stopping_answers_nobody_and_loses_nothing():

@@ -59,6 +59,27 @@ def test_count_bounds_checks_its_arrays():
         compiled.count_bounds([1.0], array("d", [1.0]), array("q", [0, 0]))
 
 
+def test_arrays_are_of_the_type_that_they_are_read_as():
+    """Integers are not read as doubles nor the other way round, and nothing is written to what is read-only."""
+    doubles, integers = array("d", [1.0]), array("q", [1])
+    for call, arguments in (
+        (compiled.summarise, (integers,)),
+        (compiled.count_buckets, (integers,)),
+        (compiled.count_bounds, (integers, array("d"), integers)),
+        (compiled.count_bounds, (doubles, array("q"), integers)),
+        (compiled.count_bounds, (doubles, array("d"), doubles)),
+        (compiled.add_at, (doubles, 0, integers, 1)),
+        (compiled.add_at, (integers, 0, doubles, 1)),
+        (compiled.split, (integers, integers)),
+        (compiled.split, (doubles, doubles)),
+    ):
+        with pytest.raises(TypeError, match=r"type '[dq]'"):
+            call(*arguments)
+    with pytest.raises(BufferError):
+        compiled.add_at(memoryview(bytes(8)).cast("q"), 0, integers, 1)
+    assert (doubles, integers) == (array("d", [1.0]), array("q", [1]))
+
+
 counts = st.lists(st.integers(-(1 << 40), 1 << 40), max_size=9).map(lambda v: array("q", v))
 
 
@@ -181,3 +202,26 @@ def test_piles_refuse_what_is_no_row():
         piles.add(())
     with pytest.raises(ValueError, match="positive quantum"):
         compiled.Piles(0, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "arguments"),
+    [
+        (compiled.Piles, "add", ([(PROFILES[0], b"t" * 16, b"s" * 8, b"", 0, 1, None)],)),
+        (compiled.Piles, "take", ()),
+        (compiled.Recent, "fresh", ([(PROFILES[0], b"t" * 16, b"s" * 8, b"", 0, 1, None)],)),
+        (compiled.Recent, "turn", ()),
+    ],
+)
+def test_what_was_not_initialised_says_so(kind, method, arguments):
+    """An error and no crash."""
+    with pytest.raises(RuntimeError, match="not initialised"):
+        getattr(kind.__new__(kind), method)(*arguments)
+
+
+def test_piles_are_initialised_once():
+    """A second time changes nothing: a quantum of 0 would be divided by."""
+    piles = compiled.Piles(1, {})
+    with pytest.raises(ValueError, match="once"):
+        piles.__init__(0, {})
+    assert piles.add([(PROFILES[0], b"t" * 16, b"s" * 8, b"", 0, 1, None)]) == 1

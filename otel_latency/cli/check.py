@@ -1,8 +1,7 @@
 """Say of each configuration file whether the agent would take it, or everything that is wrong with it.
 
 The environment counts as it does for the agent: a ${env:NAME} that is not set is a fault, and so is a collector of
-yours that cannot be loaded. No value of a variable or
-of a secret is printed. The exit code is 1 if any file is wrong.
+yours that cannot be loaded. No value of a variable or of a secret is printed. The exit code is 1 if any file is wrong.
 
     $ otel-latency check otel-latency.yaml wrong.yaml
     otel-latency.yaml: ok

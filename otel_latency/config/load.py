@@ -1,7 +1,8 @@
 """From a file and the environment to a `Config`, or to messages of one line: file, key path, fact and cure.
 
-The environment comes after the file, the defaults before it. A file is read once, up to `MAX_BYTES`, so one that is
-being replaced is seen whole or not at all. See `document`, `environment` and `schema` for the three steps.
+The environment comes after the file, the defaults before it; a wrong value in the file is a fault also where a variable
+takes its place. A file is read once, up to `MAX_BYTES`, so one that is being replaced is seen whole or not at all. See
+`document`, `environment` and `schema` for the three steps.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from msgspec.inspect import type_info
+from msgspec.structs import fields
 
 from otel_latency.config.document import Tree, parse
 from otel_latency.config.environment import override
@@ -39,12 +41,27 @@ def faults(path: str, environ: Mapping[str, str]) -> list[ConfigError]:
 def _read(path: str | None, environ: Mapping[str, str]) -> tuple[Config | None, list[ConfigError]]:
     try:
         place, tree = _document(path)
+        own = _own_faults(place, tree, environ)
         override(tree, environ)
     except ConfigError as fault:
         return None, [fault]
     reader = Reader(place, environ)
     config = reader.read(tree, type_info(Config))
-    return (None if reader.faults else config), reader.faults
+    shown = {str(fault) for fault in reader.faults}
+    found = reader.faults + [fault for fault in own if str(fault) not in shown]
+    return (None if found else config), found
+
+
+def _own_faults(place: str, tree: Mapping[str, Tree], environ: Mapping[str, str]) -> list[ConfigError]:
+    """What is wrong in the file before anything is overridden.
+
+    Each section is read by itself: two that do not fit together may do so once a variable has moved one of them.
+    """
+    reader = Reader(place, environ)
+    for field in fields(Config):
+        if field.name in tree:
+            reader.read(tree[field.name], type_info(field.type), field.name)
+    return reader.faults
 
 
 def _document(path: str | None) -> tuple[str, dict[str, Tree]]:

@@ -546,8 +546,11 @@ static int scan_request(Scan *scan, Bytes in)
     return more < 0 ? 0 : go;
 }
 
+static int is_ready(const Scanner *self) { return self->interests && self->known && self->empty; }
+
 static PyObject *scanner_scan(Scanner *self, PyObject *body)
 {
+    if (!is_ready(self)) return PyErr_Format(PyExc_RuntimeError, "not initialised");
     char *bytes;
     Py_ssize_t length;
     if (PyBytes_AsStringAndSize(body, &bytes, &length) < 0) return NULL;
@@ -573,6 +576,7 @@ done:
 
 static PyObject *scanner_forget(Scanner *self, PyObject *Py_UNUSED(none))
 {
+    if (!is_ready(self)) return PyErr_Format(PyExc_RuntimeError, "not initialised");
     forget_profiles(self);
     Py_RETURN_NONE;
 }

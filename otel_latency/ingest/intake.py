@@ -71,11 +71,10 @@ class Intake:
         self.received[signal, transport] += accepted + refused
         for reason, count in rejected.items():
             self.rejected[signal, reason] += count
-        if refused:
-            return Outcome(refused, "; ".join(f"{reason}: {count}" for reason, count in sorted(rejected.items())))
+        said = [f"{reason}: {count}" for reason, count in sorted(rejected.items())]
         if is_json and not accepted:
-            return Outcome(0, ignored_keys_warning(body, known_keys))
-        return Outcome()
+            said.append(ignored_keys_warning(body, known_keys))
+        return Outcome(refused, "; ".join(filter(None, said)))
 
     def _take_traces(self, body: bytes, is_json: bool) -> tuple[int, Mapping[str, int], frozenset[str]]:
         rows, rejected = self._traces.decode(body, is_json=is_json)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Final
 
 from aiohttp import web
 
-from otel_latency.errors import ConfigError
+from otel_latency.errors import cannot_listen
 from otel_latency.web.replies import reply
 
 log = logging.getLogger(__name__)
@@ -89,10 +88,7 @@ class WebServer:
             await web.TCPSite(runner, self._host, self._port).start()
         except OSError as error:
             await runner.cleanup()
-            raise ConfigError(
-                f"web: cannot listen on {_in_url(self._host)}:{self._port}: {_why(error)}: "
-                "end what listens there, or set web.host and web.port"
-            ) from error
+            raise cannot_listen("web", self._host, self._port, error) from error
         self._runner = runner
         if not _is_loopback(self._host):
             log.warning("web: %s can be reached from other machines, without authentication", self.url)
@@ -178,11 +174,6 @@ def _own_address(request: web.Request) -> str:
     transport = request.transport
     name = transport.get_extra_info("sockname") if transport is not None else None
     return str(name[0]) if name else ""
-
-
-def _why(error: OSError) -> str:
-    """The system's words; asyncio's own repeat the address."""
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)
 
 
 def _in_url(host: str) -> str:

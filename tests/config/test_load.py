@@ -167,6 +167,25 @@ def test_environment_comes_last(write):
     assert "OTEL_LATENCY_WEB__PORT: web.port: this value is not a port: write 0 to 65535" == str(raised.value)
 
 
+def test_the_environment_hides_no_fault_of_the_file(write):
+    """A wrong value is told though a variable takes its place; it would bite where the variable is not set."""
+    write("web: {port: 99999, host: localhost}\n")
+    expected = ["otel-latency.yaml: web.port: '99999' is out of range: write 0 to 65535"]
+    assert expected == [str(error) for error in faults("otel-latency.yaml", {"OTEL_LATENCY_WEB__PORT": "9999"})]
+    both = faults("otel-latency.yaml", {"OTEL_LATENCY_WEB__PORT": CANARY})
+    assert ["OTEL_LATENCY_WEB__PORT: web.port: this value is not a port: write 0 to 65535", *expected] == [
+        str(error) for error in both
+    ]
+
+
+def test_the_environment_may_part_what_clashes(write):
+    """Ports that are right one by one are compared as they will be."""
+    write("otlp: {http: {port: 8080}}\n")
+    assert 9999 == load(None, {"OTEL_LATENCY_WEB__PORT": "9999"}).web.port
+    with pytest.raises(ConfigError, match=r"otlp.http listens on 8080 already"):
+        load(None, {})
+
+
 def test_clash_without_a_file(write):
     """Without a file a clash is put down to the variable."""
     with pytest.raises(ConfigError) as raised:

@@ -90,10 +90,9 @@ def test_port_taken(listener, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, errors = start_and_fail(tmp_path, ANY_PORT | {f"{listener}.port": str(port)})
-    place = re.escape(f"{listener}: cannot listen on 127.0.0.1:{port}: ")
-    cure = re.escape(f": end what listens there, or set {listener}.host and {listener}.port\n")
-    assert code == 2
-    assert re.fullmatch(f"{place}.+{cure}", errors), errors
+    place = f"{listener}: cannot listen on 127.0.0.1:{port}"
+    cure = f"end what listens there, or set {listener}.host and {listener}.port"
+    assert (code, errors) == (2, f"{place}: Address already in use: {cure}\n")
 
 
 def test_wrong_configuration():

@@ -71,6 +71,16 @@ def test_a_request_in_which_nothing_was_found_warns_of_its_keys(taken):
     assert "resource_spans" in outcome.message
 
 
+def test_refused_spans_warn_of_their_keys_too(taken):
+    """Ids under keys that we do not know are missing ids, and the reason alone would not say so."""
+    outcome = taken.accept(Signal.TRACES, spans({"trace_id": "ab" * 16, "span_id": "cd" * 8, "name": "x"}))
+    assert outcome == Outcome(
+        1,
+        "invalid_trace_id: 1; nothing was taken from this request; "
+        "ignored keys: trace_id, span_id (OTLP/JSON uses lowerCamelCase)",
+    )
+
+
 def test_an_empty_request_is_fine(taken):
     """Without a word."""
     assert taken.accept(Signal.TRACES, {}) == Outcome()

@@ -33,7 +33,9 @@ ATTRIBUTES = {
 EVENTS = {"First Token": "event:First Token", "first": "event:first"}
 IDS = b"0123456789abcdef", b"01234567", b"parentid"
 
-pytest.importorskip("otel_latency.ingest._scanner", reason="the compiled scanner was not built (no C compiler)")
+_scanner = pytest.importorskip(
+    "otel_latency.ingest._scanner", reason="the compiled scanner was not built (no C compiler)"
+)
 
 
 class Asked:
@@ -353,3 +355,12 @@ def test_the_python_scanner_serves_where_nothing_was_compiled():
     assert isinstance(
         make_scanner({}, {}, lambda *_: 0, lambda *_: Profile(""), lambda *_: None, compiled=False), PythonScanner
     )
+
+
+def test_a_compiled_scanner_that_was_not_initialised_says_so():
+    """An error and no crash."""
+    scanner = _scanner.Scanner.__new__(_scanner.Scanner)
+    with pytest.raises(RuntimeError, match="not initialised"):
+        scanner.scan(request(span()))
+    with pytest.raises(RuntimeError, match="not initialised"):
+        scanner.forget()
