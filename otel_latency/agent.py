@@ -32,11 +32,11 @@ from otel_latency.clock import Clock, SystemClock
 from otel_latency.collect.build import build as build_collectors
 from otel_latency.collect.limits import judge
 from otel_latency.config.sections import Config
-from otel_latency.errors import cannot_listen
 from otel_latency.ingest.admission import Admission
 from otel_latency.ingest.grpc import GRPCReceiver
 from otel_latency.ingest.http import HTTPReceiver
 from otel_latency.ingest.intake import Intake, Signal
+from otel_latency.listening import cannot_listen
 from otel_latency.records import Family, MetricPoint, SpanRow
 from otel_latency.web.app import WebServer, index
 from otel_latency.web.health import Health, Phase

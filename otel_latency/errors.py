@@ -13,9 +13,6 @@ OtelLatencyError
 
 from __future__ import annotations
 
-import errno
-import os
-
 
 class OtelLatencyError(Exception):
     """Base of all our errors; `exit_code` is what a command ends with."""
@@ -27,17 +24,6 @@ class ConfigError(OtelLatencyError, ValueError):
     """The configuration is wrong; the text is one line: file, key path, fact and cure."""
 
     exit_code = 2
-
-
-def cannot_listen(section: str, host: str, port: int, error: OSError) -> ConfigError:
-    """What to raise when the listener of *section* got *error* for its address."""
-    # asyncio repeats the address in its text, and numbers below 0 are the resolver's: the number says which to ask.
-    fact = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "refused"
-    cure = f"set {section}.host to an address of this machine"
-    if error.errno in (errno.EADDRINUSE, errno.EACCES):
-        cure = f"end what listens there, or set {section}.host and {section}.port"
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return ConfigError(f"{section}: cannot listen on {place}: {fact}: {cure}")
 
 
 class DecodeError(OtelLatencyError, ValueError):

@@ -10,7 +10,6 @@ without completing a request, which is what a slow or idle attacker looks like.
 
 from __future__ import annotations
 
-import ipaddress
 import random
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from otel_latency.errors import Overloaded
+from otel_latency.listening import is_loopback
 
 Connection = TypeVar("Connection", bound=Hashable)
 
@@ -124,13 +124,3 @@ class Connections(Generic[Connection]):
             self._per_peer_count[peer] -= 1
             if not self._per_peer_count[peer]:
                 del self._per_peer_count[peer]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach *host*: an address, or a name as it stands in a configuration."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False

@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from otel_latency.clock import Clock, SystemClock
 from otel_latency.errors import OtelLatencyError
-from otel_latency.ingest.admission import Admission, Share, is_loopback
+from otel_latency.ingest.admission import Admission, Share
 from otel_latency.ingest.faults import Faults
 from otel_latency.ingest.intake import Accept, Signal
 from otel_latency.ingest.replies import encode_response, encode_retry_info, encode_status, shorten, status_of
+from otel_latency.listening import in_url, is_loopback
 
 if TYPE_CHECKING:
     import grpc
@@ -105,9 +106,9 @@ class GRPCReceiver:
             ]
         )
         try:
-            self.port = server.add_insecure_port(_address(self.host, self.port))
+            self.port = server.add_insecure_port(f"{in_url(self.host)}:{self.port}")
         except RuntimeError as error:
-            raise OSError(f"OTLP over gRPC cannot listen on {_address(self.host, self.port)}") from error
+            raise OSError(f"OTLP over gRPC cannot listen on {in_url(self.host)}:{self.port}") from error
         await server.start()
         self._server = server
 
@@ -189,7 +190,3 @@ def _try_to_bind(host: str, port: int) -> None:
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

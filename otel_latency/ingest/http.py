@@ -24,11 +24,12 @@ from aiohttp.http import HttpVersion11
 
 from otel_latency.clock import Clock, SystemClock
 from otel_latency.errors import BodyTooLarge, DecodeError, Overloaded, UnsupportedEncoding
-from otel_latency.ingest.admission import Admission, Connections, Share, is_loopback
+from otel_latency.ingest.admission import Admission, Connections, Share
 from otel_latency.ingest.compression import decompress
 from otel_latency.ingest.faults import Faults
 from otel_latency.ingest.intake import Accept, Signal
 from otel_latency.ingest.replies import JSON, PROTOBUF, Code, Status, encode_response, encode_status, status_of
+from otel_latency.listening import is_loopback
 
 HEADER_TIMEOUT: Final = 10.0
 IDLE_TIMEOUT: Final = 60.0

@@ -9,7 +9,6 @@ or address the cluster gives us, and they tell figures only. `stop` takes second
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,7 +18,7 @@ from typing import Final
 
 from aiohttp import web
 
-from otel_latency.errors import cannot_listen
+from otel_latency.listening import cannot_listen, in_url, is_loopback
 from otel_latency.web.replies import reply
 
 log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class WebServer:
     def __init__(self, host: str, port: int, *, routes: Sequence[Route], allowed_hosts: Iterable[str] = ()) -> None:
         self._host = host
         self._port = port
-        self._allowed = {name.lower() for name in (*_LOCAL_NAMES, _in_url(host), *allowed_hosts)}
+        self._allowed = {name.lower() for name in (*_LOCAL_NAMES, in_url(host), *allowed_hosts)}
         self._open = {route.path for route in routes if route.any_host}
         self._routes = routes
         self._runner: web.AppRunner | None = None
@@ -90,7 +89,7 @@ class WebServer:
             await runner.cleanup()
             raise cannot_listen("web", self._host, self._port, error) from error
         self._runner = runner
-        if not _is_loopback(self._host):
+        if not is_loopback(self._host):
             log.warning("web: %s can be reached from other machines, without authentication", self.url)
 
     async def stop(self) -> None:
@@ -117,7 +116,7 @@ class WebServer:
     def url(self) -> str:
         """The address to open, such as `http://127.0.0.1:8080`."""
         host, port = self.address
-        return f"http://{_in_url(host)}:{port}"
+        return f"http://{in_url(host)}:{port}"
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -146,7 +145,7 @@ class WebServer:
         if match is None:
             return False
         name = match[1].lower()
-        return name in self._allowed or name == _in_url(_own_address(request))
+        return name in self._allowed or name == in_url(_own_address(request))
 
 
 def index(paths: Iterable[str]) -> Route:
@@ -174,14 +173,3 @@ def _own_address(request: web.Request) -> str:
     transport = request.transport
     name = transport.get_extra_info("sockname") if transport is not None else None
     return str(name[0]) if name else ""
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
