@@ -2,6 +2,9 @@
 
 OtelLatencyError
  +-- ConfigError (ValueError)        a file or variable is wrong: place, fact, cure; exit code 2
+ +-- ExpressionError (ValueError)    an expression or template is not of our language; knows the place in the text
+ +-- EvaluationError (ValueError)    an expression is right, but the series of this moment do not fit it
+ +-- NotifyError (ConnectionError)   a notification was not accepted; knows whether trying again may help
  +-- DecodeError (ValueError)        a request body cannot be read at all
  |    +-- BodyTooLarge               ... because a limit was reached
  |    +-- UnsupportedEncoding        ... because of how it is compressed
@@ -24,6 +27,28 @@ class ConfigError(OtelLatencyError, ValueError):
     """The configuration is wrong; the text is one line: file, key path, fact and cure."""
 
     exit_code = 2
+
+
+class ExpressionError(OtelLatencyError, ValueError):
+    """An expression, template or duration cannot be taken; `at` is the offset of the culprit in its text."""
+
+    def __init__(self, fact: str, at: int = 0) -> None:
+        super().__init__(fact)
+        self.fact = fact
+        self.at = at
+
+
+class EvaluationError(OtelLatencyError, ValueError):
+    """An expression has no result now, such as when two series match where one may; it may have one later."""
+
+
+class NotifyError(OtelLatencyError, ConnectionError):
+    """A notification was not accepted. `retry_after` is seconds, when the far side said; no secret is in the text."""
+
+    def __init__(self, fact: str, *, is_transient: bool, retry_after: float | None = None) -> None:
+        super().__init__(fact)
+        self.is_transient = is_transient
+        self.retry_after = retry_after
 
 
 class DecodeError(OtelLatencyError, ValueError):

@@ -3,6 +3,7 @@
 ingest    --SpanRow, MetricPoint, Operation-->  aggregate
 collect   --Sample, CheckResult-->              aggregate, web
 aggregate --Family-->                           web, rules
+rules     --Alert-->                            notify, web
 """
 
 from __future__ import annotations
@@ -203,6 +204,24 @@ class Family:
     help: str
     series: Sequence[HistogramSeries | SummarySeries | ValueSeries]
     unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert to be sent: firing, or resolved. Times are Unix seconds.
+
+    `labels` are its identity and hold `alertname`. `ends_at` of a firing alert is the time from which it may be taken
+    for resolved should nothing more be heard of it; of a resolved one, when it resolved. `value` is the last one
+    that breached.
+    """
+
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    starts_at: float
+    ends_at: float
+    is_firing: bool
+    value: float
+    generator_url: str = ""
 
 
 class Collector(Protocol):
