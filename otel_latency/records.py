@@ -49,7 +49,6 @@ class LLMProfile:
     operation: str = ""
     error_type: str = ""
     origin: str = "client"
-    retry_reason: str = ""
 
 
 SpanRow = tuple[Profile, bytes, bytes, bytes, int, int, dict[str, float | str] | None]

@@ -34,7 +34,11 @@ MILESTONES: Final = {
 }
 TIME_PER_OUTPUT_TOKEN: Final = "otel_latency.time_per_output_token"  # noqa: S105 - a name, no secret
 RETRIES: Final = "otel_latency.retries"
-RETRY_REASON: Final = "otel_latency.retry_reason"  # of the last retry, and on the event of each: "rate_limit"
+RETRY_REASONS: Final = {
+    reason: f"otel_latency.retry_reasons.{reason}"
+    for reason in ("timeout", "network", "rate_limit", "unavailable", "gateway")
+}  # reason -> how many of the retries it had
+RETRY_REASON: Final = "otel_latency.retry_reason"  # on the event of a retry: one of the above
 RETRY_DELAY: Final = "otel_latency.retry_delay"  # on the event of a retry: seconds
 ATTEMPT: Final = "otel_latency.attempt"  # on the events of attempts and retries: 1, 2, ...
 ERROR_CATEGORY: Final = "otel_latency.error_category"  # network, api, memory, processing
@@ -70,5 +74,9 @@ OPERATION_WARNING: Final = "otel_latency.operation.warning"
 OPERATION_END: Final = "otel_latency.operation.end"
 ESTIMATE: Final = "otel_latency.estimate"  # seconds
 ELAPSED: Final = "otel_latency.elapsed"  # seconds
+
+# A `log_timing` outside of any span: `event_name`, and the attribute with the event's own name.
+TIMING: Final = "otel_latency.timing"
+EVENT: Final = "otel_latency.event"
 
 STATUSES: Final = ("ok", "error", "timeout", "cancelled", "interrupted")

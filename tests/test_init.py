@@ -11,7 +11,8 @@ import pytest
 
 import otel_latency
 
-HEAVY = ("aiohttp", "psutil", "grpc", "sqlite3", "msgspec", "opentelemetry.sdk", "opentelemetry.exporter", "google")
+AGENTS = ("aiohttp", "psutil", "grpc", "sqlite3", "msgspec")
+HEAVY = (*AGENTS, "opentelemetry.sdk", "opentelemetry.exporter", "google")
 
 
 def loaded_by(program):
@@ -34,6 +35,13 @@ def test_every_name_is_light():
     """All of the public names together need opentelemetry-api and the standard library."""
     program = "import otel_latency\nfor name in otel_latency.__all__: getattr(otel_latency, name)"
     assert set() == {name for name in loaded_by(program) if name.startswith(HEAVY)}
+
+
+def test_use_is_light():
+    """Nor does the agent's luggage come with use: a configured process knows the SDK and its exporter besides."""
+    program = "import otel_latency as latency\nlatency.configure()\nwith latency.stage('x'): pass\nlatency.shutdown(0)"
+    by_sdk = loaded_by("import opentelemetry.sdk.trace")  # psutil, where it is installed
+    assert set() == {name for name in loaded_by(program) - by_sdk if name.startswith(AGENTS)}
 
 
 def test_type_checkers_see_the_same_names():

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from otel_latency import semconv
 from otel_latency.aggregate.distribution import DURATION_BOUNDS, TOKEN_BOUNDS, Distribution
 from otel_latency.aggregate.recent import RecentSpans
 from otel_latency.aggregate.windows import OLDEST, QUANTUM_NS
@@ -106,6 +107,8 @@ LLM_TOTALS = {
     "audio_input_tokens": (LLM_TOKENS, "audio_input"),
     "audio_output_tokens": (LLM_TOKENS, "audio_output"),
     "cost_usd": (LLM_COST, ""),
+    "retries": (LLM_RETRIES, "unknown"),
+    **{f"retries_{reason}": (LLM_RETRIES, reason) for reason in semconv.RETRY_REASONS},
 }
 
 
@@ -187,7 +190,7 @@ class Aggregator:
             self.adjusted["no_times"] += count - (len(durations[0]) if durations else 0)
             if durations:
                 self._buffer(targets.durations, self._corrected(durations))
-            for name, amount in sums.items():
+            for name, amount in _told_apart(sums).items():
                 if name in targets.totals:
                     entity, total, part = targets.totals[name]
                     entity.count(total, part, amount)
@@ -288,7 +291,6 @@ class Aggregator:
             call = self._entity("llm", _llm_labels(profile))
             counted(call, LLM_DURATION, LLM_MEASURES, LLM_CALLS)
             totals = {name: (call, total, part) for name, (total, part) in LLM_TOTALS.items()}
-            totals["retries"] = (call, LLM_RETRIES, profile.llm.retry_reason or "unknown")
             if profile.llm.origin == "client":
                 counted(self._entity("client", _client_labels(profile)), CLIENT_DURATION, CLIENT_MEASURES, None)
         targets = Targets(durations, calls, dict(measures), totals)
@@ -333,6 +335,15 @@ class Aggregator:
                 pairs = tuple(zip(QUANTILES, values, strict=True))
                 series.append(SummarySeries(labels, one.total.count, one.total.sum, pairs, one.created))
         return Family(latency.window, "summary", f"{latency.help} Quantiles over sliding windows.", series, "seconds")
+
+
+def _told_apart(sums: dict[str, float]) -> dict[str, float]:
+    """*sums* with only those retries in `retries` whose reason nobody has told."""
+    retries = sums.get("retries")
+    if not retries:
+        return sums
+    known = sum(sums.get(f"retries_{reason}", 0.0) for reason in semconv.RETRY_REASONS)
+    return {**sums, "retries": max(retries - known, 0.0)}
 
 
 def _llm_labels(profile: Profile) -> Labels:

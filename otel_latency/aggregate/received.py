@@ -30,6 +30,9 @@ RESERVED: Final = ("otel_latency_", "ALERTS")
 """What the names begin with that nobody else may use. (The GenAI families that we make from spans are not among them:
 an application may send those as metrics and no spans at all. Where both come, the page shows ours.)"""
 
+FROM_THE_LIBRARY: Final = ("otel_latency_audio_", "otel_latency_connection_", "otel_latency_circuit_state")
+"""Reserved names that may come in: our own library measures these in the application and sends them as metrics."""
+
 MAX_LABEL_TEXT: Final = 4096
 """Characters of all names and values of one series together."""
 
@@ -243,7 +246,7 @@ class ReceivedMetrics:
             _refuse(family.form != form, "type_conflict")
             return family
         _refuse(not name, "invalid_name")
-        _refuse(name.startswith(self._reserved), "reserved_name")
+        _refuse(name.startswith(self._reserved) and not name.startswith(FROM_THE_LIBRARY), "reserved_name")
         _refuse(len(self._families) >= self._max_series, "overflow")
         family = _Family(name, form, unit, point.description or "Received over OTLP.")
         claims = list(family.claims())

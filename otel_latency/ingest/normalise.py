@@ -133,7 +133,7 @@ EVENTS: Final[frozenset[str]] = frozenset(name for dialect in DIALECTS for name 
 """Span events for `convert`: the first of each name, in seconds from the span's start."""
 
 LABELS: Final[frozenset[str]] = frozenset(
-    {semconv.STAGE, semconv.TURN, semconv.STATUS, semconv.TASK, semconv.PART_OF, semconv.RETRY_REASON}
+    {semconv.STAGE, semconv.TURN, semconv.STATUS, semconv.TASK, semconv.PART_OF}
     | {PIPELINE_STAGE, ERROR_TYPE}
     | {
         key
@@ -282,7 +282,6 @@ def _call(words: _Vocabulary, rule: SpanRule, said: Mapping[str, str], kind: int
         operation=operation,
         error_type=_error_type(said, status),
         origin="server" if kind == SERVER or rule.is_host else "client",
-        retry_reason=said.get(semconv.RETRY_REASON, ""),
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from otel_latency.instrument.failures import classify
 from otel_latency.instrument.guard import guard
@@ -72,19 +72,24 @@ class AdaptiveLimit:
             self._limit = min(float(self._most), self._limit + 1 / self._limit)
 
 
+@overload
 async def gather_bounded(
-    function: Callable[[Item], Awaitable[T]] | Callable[[Item], T],
-    items: Iterable[Item],
-    *,
-    limit: int | AdaptiveLimit = LIMIT,
-) -> Gathered[T]:
+    function: Callable[[Item], Awaitable[T]], items: Iterable[Item], *, limit: int | AdaptiveLimit = LIMIT
+) -> Gathered[T]: ...
+@overload
+async def gather_bounded(
+    function: Callable[[Item], T], items: Iterable[Item], *, limit: int | AdaptiveLimit = LIMIT
+) -> Gathered[T]: ...
+async def gather_bounded(
+    function: Callable[[Item], object], items: Iterable[Item], *, limit: int | AdaptiveLimit = LIMIT
+) -> Gathered[Any]:
     """`function(item)` for each of *items*, at most *limit* at a time; plain functions run in threads.
 
     When the caller is cancelled, so are all that run, and it returns after they have ended.
     """
     work = list(items)
     slots = _Slots(limit)
-    results: Gathered[T] = Gathered([_Unset()] * len(work))
+    results: Gathered[Any] = Gathered([_Unset()] * len(work))
     clock = asyncio.get_running_loop().time
     began = clock()
 

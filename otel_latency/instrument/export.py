@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
@@ -17,9 +17,14 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from otel_latency.instrument.outbox import BATCH, LIMIT, Exporter, Outbox
 
-Signal = Literal["traces", "logs"]
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
+
+Signal = Literal["traces", "logs", "metrics"]
 
 SPAN_DELAY: Final = 0.2
+METRICS_LIMIT: Final = 8
+"""Readings that may wait."""
 LOG_DELAY: Final = 0.2
 """For what nobody hurries; the reports about running operations are sent at once."""
 DEFAULT: Final = {"http": "http://127.0.0.1:4318", "grpc": "http://127.0.0.1:4317"}
@@ -77,6 +82,47 @@ def log_outbox(endpoint: str | None, environment: Mapping[str, str] = os.environ
     return Outbox(_maker("logs", endpoint, environment), "reports", LOG_DELAY)
 
 
+class _EachReading:
+    """An exporter of metrics that takes readings as others take spans."""
+
+    def __init__(self, exporter: MetricExporter) -> None:
+        self.temporality = exporter._preferred_temporality
+        self.aggregation = exporter._preferred_aggregation
+        self._exporter = exporter
+
+    def export(self, batch: Sequence[Any]) -> Any:
+        return [self._exporter.export(reading) for reading in batch][-1]
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+def metric_outbox(
+    endpoint: str | None, environment: Mapping[str, str] = os.environ
+) -> tuple[Outbox[Any], Callable[[], MetricReader]]:
+    """Where readings are queued, and what makes readers for it, of the temporality that the exporter prefers."""
+    from opentelemetry.sdk.metrics.export import MetricReader
+
+    class OutboxMetricReader(MetricReader):
+        def _receive_metrics(self, metrics_data: object, *_options: Any, **_more: Any) -> None:
+            outbox.put(metrics_data)
+            outbox.hurry()
+
+        def shutdown(self, timeout_millis: float = 30_000, **_options: Any) -> None:
+            """The outbox is closed by who made it."""
+
+    make = _maker("metrics", endpoint, environment)
+    outbox: Outbox[Any] = Outbox(make, "metrics", LOG_DELAY, limit=METRICS_LIMIT)
+    prefers: Any = make()
+    prefers.shutdown()
+    return outbox, lambda: OutboxMetricReader(prefers.temporality, prefers.aggregation)
+
+
+def metric_interval(default: float, environment: Mapping[str, str] = os.environ) -> float:
+    """Seconds between readings, by OTEL_METRIC_EXPORT_INTERVAL."""
+    return _number(environment, "OTEL_METRIC_EXPORT_INTERVAL", default * 1000) / 1000
+
+
 def _number(environment: Mapping[str, str], name: str, default: float) -> float:
     try:
         value = float(environment.get(name, ""))
@@ -105,6 +151,10 @@ def _exporter(signal: Signal, protocol: Literal["http", "grpc"], endpoint: str |
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpans
 
         return GrpcSpans(endpoint=endpoint)
+    if protocol == "grpc" and signal == "metrics":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetrics
+
+        return _EachReading(GrpcMetrics(endpoint=endpoint))
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogs
 
@@ -113,6 +163,10 @@ def _exporter(signal: Signal, protocol: Literal["http", "grpc"], endpoint: str |
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
 
         return HttpSpans(endpoint=endpoint)
+    if signal == "metrics":
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetrics
+
+        return _EachReading(HttpMetrics(endpoint=endpoint))
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogs
 
     return HttpLogs(endpoint=endpoint)

@@ -20,6 +20,7 @@ from otel_latency import semconv
 from otel_latency.instrument.context import current
 from otel_latency.instrument.guard import guard
 from otel_latency.instrument.llm import OPERATION, USAGE, LLMCall
+from otel_latency.instrument.usage import Source
 
 MAX_OPEN: Final = 1_000
 """Inner spans that are watched at a time; some tools lose theirs."""
@@ -77,5 +78,4 @@ def _copy(span: ReadableSpan, call: LLMCall) -> None:
     said = span.attributes or {}
     call.describe({name: said.get(name) for name in _COPIED})
     counts = {name: said.get(attribute) for name, attribute in USAGE.items() if name != "cost_usd"}
-    if "output_tokens" not in call.tokens:  # nobody has counted better
-        call.usage(**{name: count for name, count in counts.items() if isinstance(count, int)})
+    call.count({name: count for name, count in counts.items() if isinstance(count, int)}, Source.INNER_SPAN)

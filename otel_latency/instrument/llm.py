@@ -5,18 +5,21 @@ What the model is asked and what it answers is neither read nor kept.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Final, Self, TypeVar
 
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from otel_latency import semconv
 from otel_latency.instrument.attributes import carried
 from otel_latency.instrument.guard import guard
-from otel_latency.instrument.span import After, Timed
+from otel_latency.instrument.span import ERROR_TYPE, After, Timed
+from otel_latency.instrument.usage import Source, Tally
 
 if TYPE_CHECKING:
-    from otel_latency.instrument.stream import Classify, StreamTimer
+    from otel_latency.instrument.stream import Classify, Outcome, StreamTimer
 
 Stream = TypeVar("Stream")
 
@@ -33,6 +36,8 @@ USAGE: Final = {
     "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
     "cost_usd": "gen_ai.usage.cost.amount",
 }
+TRUNCATED: Final = "stream_truncated"
+"""The `error.type` of a call whose stream stopped before its end, without an error."""
 CURRENCY: Final = "gen_ai.usage.cost.currency"
 
 
@@ -43,7 +48,7 @@ class LLMCall(Timed):
     what the caller expects to send; `usage` replaces it by what was billed.
     """
 
-    __slots__ = ("_input_tokens", "_timers", "model", "operation", "provider", "task", "tokens")
+    __slots__ = ("_input_tokens", "_tally", "_timers", "model", "operation", "provider", "retries", "task")
 
     kind: ClassVar[SpanKind] = SpanKind.CLIENT
     word: ClassVar[str] = "llm"
@@ -69,8 +74,9 @@ class LLMCall(Timed):
         self.operation = operation
         self._input_tokens = input_tokens
         self._timers: list[StreamTimer] = []
-        self.tokens: dict[str, float] = {} if input_tokens is None else {"input_tokens": input_tokens}
-        """What `usage` was told, and `cost_usd`."""
+        self._tally = Tally(input_tokens)
+        self.retries: Counter[str] | None = None
+        """How many for which reason; None while there is none."""
         what = {
             semconv.STAGE: "llm",
             semconv.TASK: task,
@@ -86,7 +92,8 @@ class LLMCall(Timed):
         twin.task, twin.provider, twin.model, twin.operation = self.task, self.provider, self.model, self.operation
         twin._input_tokens = self._input_tokens
         twin._timers = []
-        twin.tokens = {} if self._input_tokens is None else {"input_tokens": self._input_tokens}
+        twin._tally = Tally(self._input_tokens)
+        twin.retries = None
         return twin
 
     def _span_name(self) -> str:
@@ -102,7 +109,12 @@ class LLMCall(Timed):
         reasoning_tokens: int | None = None,
         cost_usd: float | None = None,
     ) -> None:
-        """What the provider counted. Input includes cached tokens, output includes reasoning; None is unknown."""
+        """What the provider counted. Input includes cached tokens, output includes reasoning; None is unknown.
+
+        Counts of several responses add up (a tool loop in one call): a count that was told before is the next
+        response's. While a stream is being read it is that stream's count so far, and replaces what was told of it.
+        What is told here goes before what streams and clients count by themselves.
+        """
         said = {
             "input_tokens": input_tokens,
             "output_tokens": output_tokens,
@@ -112,28 +124,61 @@ class LLMCall(Timed):
             "cost_usd": cost_usd,
         }
         known = {name: value for name, value in said.items() if isinstance(value, int | float)}
-        if not self.is_open:
-            return
-        self.tokens.update(known)
+        if self.is_open and known:
+            self._tally.say(known, is_running=any(timer.outcome is None for timer in self._timers))
+            self._show_counts()
+
+    def count(self, counts: Mapping[str, float], source: Source) -> None:
+        """One response's counts, as *source* has them."""
+        if self.is_open and counts:
+            self._tally.add(counts, source)
+            self._show_counts()
+
+    @property
+    def tokens(self) -> dict[str, float]:
+        """What is known of the counts by now, and `cost_usd`."""
+        return self._tally.totals()
+
+    def _show_counts(self) -> None:
+        known = self.tokens
         self.describe({USAGE[name]: value for name, value in known.items()})
         if "cost_usd" in known:
             self.describe({CURRENCY: "USD"})
 
-    def stream(self, stream: Stream, *, classify: Classify | None = None) -> Stream:
+    def retried(self, reason: str) -> None:
+        """Count a retry of the call; *reason* is a key of `semconv.RETRY_REASONS`."""
+        if self.retries is None:
+            self.retries = Counter()
+        self.retries[reason] += 1
+        self.describe({semconv.RETRIES: self.retries.total(), semconv.RETRY_REASONS[reason]: self.retries[reason]})
+
+    def stream(self, stream: Stream, *, classify: Classify | None = None, source: Source = Source.STREAM) -> Stream:
         """*stream*, unchanged in what it yields, raises and when; its chunks are stamped as they pass.
 
-        *classify* says what a chunk is where its shape does not; see `otel_latency.instrument.stream`.
+        One that stops without the last chunk of its protocol makes the call's status `error` (`stream_truncated`): the
+        answer is cut off, though nothing was raised. One that reached its limit of tokens ended well.
+
+        *classify* says what a chunk is where its shape does not; see `otel_latency.instrument.stream`. Several streams
+        may follow each other: milestones are the first one's, what tells of the flow is the last one's.
         """
         try:
             from otel_latency.instrument.stream import StreamTimer
 
             self.describe({STREAMED: True})
-            timer = StreamTimer(self, classify=classify)
+            self._tally.next_stream()
+            timer = StreamTimer(self, classify=classify, source=source, on_end=self.stream_ended)
             self._timers.append(timer)
             return timer.watch(stream)
         except Exception as fault:
             guard.caught("stream", fault)
             return stream
+
+    def stream_ended(self, outcome: Outcome, _failure: BaseException | None, _at: int) -> None:
+        """A stream that stops without the last chunk of its protocol raises nothing, and yet the answer is cut off."""
+        if outcome == "truncated" and self.is_open and self.status == "ok":
+            self.status = "error"
+            self.describe({ERROR_TYPE: TRUNCATED})
+            self.span.set_status(StatusCode.ERROR)
 
     def close(self, failure: BaseException | None = None, *, at: int | None = None) -> None:
         """End the span, and before that the timing of streams that were not read to their end."""

@@ -1,5 +1,7 @@
 """Audio and connection measurements: OpenTelemetry metrics where a MeterProvider is set, else events of the span.
 
+`configure` sets one, unless OTEL_METRICS_EXPORTER=none says that nobody wants metrics.
+
 Cost: about 5 us per value as a metric, 2 us as an event.
 """
 
@@ -30,6 +32,13 @@ CONNECTION: Final = {
     "bandwidth": ("otel_latency.connection.bandwidth", "bit/s", "Estimated bandwidth."),
     "reconnections": ("otel_latency.connection.reconnections", "{reconnection}", "Connections made anew."),
 }
+BOUNDS: Final = {
+    "s": [0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2.5, 5, 10],
+    "1": [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 10, 100],
+    "By": [float(4**power) for power in range(3, 13)],
+    "bit/s": [1000.0 * 4**power for power in range(2, 12)],
+}
+"""Of the histograms' buckets, by unit: OpenTelemetry's own begin at 5, seconds or not."""
 COUNTED: Final = frozenset({"glitches", "reconnections"})
 
 
@@ -88,5 +97,8 @@ def _instrument(
     provider: metrics.MeterProvider, name: str, unit: str, description: str, *, is_counter: bool
 ) -> Counter | Histogram:
     meter = provider.get_meter(semconv.SCOPE, own_version())
-    make = meter.create_counter if is_counter else meter.create_histogram
-    return make(name, unit=unit, description=description)
+    if is_counter:
+        return meter.create_counter(name, unit=unit, description=description)
+    return meter.create_histogram(
+        name, unit=unit, description=description, explicit_bucket_boundaries_advisory=BOUNDS[unit]
+    )

@@ -18,12 +18,13 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Required, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
 from opentelemetry import trace
 from opentelemetry.util.types import AttributeValue
@@ -39,21 +40,45 @@ from otel_latency.instrument.invoke import invoke
 from otel_latency.instrument.limiter import Reservation, limits
 from otel_latency.instrument.llm import PROVIDER, LLMCall
 from otel_latency.instrument.progress import Progress, current_job, jobs
-from otel_latency.instrument.retry import RETRIES, Retry, Retrying
+from otel_latency.instrument.retry import RETRIES, Retry, Retrying, retry_attributes
 from otel_latency.instrument.stage import Stage
 from otel_latency.instrument.timeouts import WARN_AT, timeouts
 from otel_latency.instrument.tracker import current_tracker
 from otel_latency.predict.estimate import Estimate
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 PROGRESS_INTERVAL: Final = 5.0
 
 log = logging.getLogger("otel_latency")
 
 
+class RunOptions(TypedDict, total=False):
+    """The options of `run`, for type checkers; it tells what they mean."""
+
+    task: Required[str]
+    provider: Required[str]
+    model: str | None
+    input_tokens: int | None
+    timeout: float | None
+    retries: int
+    on_progress: Callable[[Progress], object] | None
+    on_warning: Callable[[Progress], object] | None
+    on_retry: Callable[[Retry], object] | None
+    job_id: str | None
+    progress_interval: float
+    retry_base_delay: float
+
+
+@overload
+async def run(function: Callable[[*Args], Awaitable[T]], /, *args: *Args, **options: Unpack[RunOptions]) -> T: ...
+@overload
+async def run(function: Callable[[*Args], T], /, *args: *Args, **options: Unpack[RunOptions]) -> T: ...
 async def run(
-    function: Callable[..., Any],
+    function: Callable[[*Args], Any],
     /,
-    *args: Any,
+    *args: *Args,
     task: str,
     provider: str,
     model: str | None = None,
@@ -96,10 +121,32 @@ async def run(
         _current.set(outer)
 
 
-def run_sync(function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
-    """`run` for programs without an event loop; *options* are those of `run`."""
-    with asyncio.Runner() as runner:
-        return runner.run(run(function, *args, **options))
+@overload
+def run_sync(function: Callable[[*Args], Awaitable[T]], /, *args: *Args, **options: Unpack[RunOptions]) -> T: ...
+@overload
+def run_sync(function: Callable[[*Args], T], /, *args: *Args, **options: Unpack[RunOptions]) -> T: ...
+def run_sync(function: Callable[[*Args], Any], /, *args: *Args, **options: Unpack[RunOptions]) -> Any:
+    """`run` for programs without an event loop; *options* are those of `run`.
+
+    Called inside of a running loop, as in a notebook, it works in a thread of its own while that loop waits.
+    """
+
+    def work() -> Any:
+        with asyncio.Runner() as runner:
+            return runner.run(run(function, *args, **options))
+
+    if _is_in_loop():
+        with ThreadPoolExecutor(1, "otel-latency-run") as thread:
+            return thread.submit(copy_context().run, work).result()
+    return work()
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def current_operation() -> Operation | None:
@@ -269,9 +316,8 @@ class Operation:
         return not (is_shown or is_late or self._breaker.state == "open")
 
     def _will_retry(self, retry: Retry, failure: Failure) -> None:
-        reason = {semconv.RETRY_REASON: failure.reason}
-        self._say("retry", {semconv.ATTEMPT: retry.attempt, **reason, semconv.RETRY_DELAY: retry.delay})
-        self.call.describe(reason)
+        self._say("retry", retry_attributes(retry, failure))
+        self.call.retried(failure.reason)
         log.info(
             "LLM operation: %s %s retry %d/%d due to %s, waiting %.1f s",
             *(self.provider, self.task, retry.attempt, retry.max_attempts, retry.reason, retry.delay),
@@ -318,7 +364,9 @@ class Operation:
     def _annotate(self) -> None:
         """What the span says about the whole of it."""
         category = None if self._failure is None else self._failure.category
-        self.call.describe({semconv.RETRIES: self.retries, semconv.ERROR_CATEGORY: category})
+        if self.call.retries is None:
+            self.call.describe({semconv.RETRIES: 0})
+        self.call.describe({semconv.ERROR_CATEGORY: category})
 
     def _ended(self, error: BaseException | None) -> None:
         """Record the outcome; a fault of ours in here must not replace the caller's result."""

@@ -18,15 +18,22 @@ from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, Final, NamedTuple, NoReturn, ParamSpec, TypeVar, cast, overload
 
 import stamina
+from opentelemetry import trace
+from opentelemetry.util.types import AttributeValue
 
+from otel_latency import semconv
 from otel_latency.instrument.callbacks import tell
+from otel_latency.instrument.context import current
 from otel_latency.instrument.failures import Failure, classify
+from otel_latency.instrument.llm import LLMCall
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 RETRIES: Final = 3
 log = logging.getLogger("otel_latency")
+# stamina tells of each retry as well, to whoever listens: not on the stderr of a program that has no logging set up.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 
 class Retry(NamedTuple):
@@ -182,6 +189,19 @@ def retry(
     return again_blocking
 
 
-def _tell(on_retry: Callable[[Retry], object] | None, happened: Retry, _failure: Failure) -> None:
+def retry_attributes(retry: Retry, failure: Failure) -> dict[str, AttributeValue]:
+    """Of the span event `retry`."""
+    return {
+        semconv.ATTEMPT: retry.attempt,
+        semconv.RETRY_REASON: failure.reason,
+        semconv.RETRY_DELAY: retry.delay,
+    }
+
+
+def _tell(on_retry: Callable[[Retry], object] | None, happened: Retry, failure: Failure) -> None:
+    trace.get_current_span().add_event("retry", retry_attributes(happened, failure))
+    timed = current()
+    if isinstance(timed, LLMCall):
+        timed.retried(failure.reason)
     log.info("%s", happened)
     tell("on_retry", on_retry, happened)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.util.types import AttributeValue
 
 from otel_latency import semconv
 
@@ -21,10 +24,14 @@ def own_version() -> str:
         return ""
 
 
+Emit = Callable[[str, Context, Mapping[str, AttributeValue]], None]
+"""Takes an event name, the context of the span it belongs to, and attributes."""
+
+
 class Runtime:
     """Read on every span, hence plain attributes. `forks` counts the forks between the first process and this one."""
 
-    __slots__ = ("forks", "is_watching", "open", "tracer")
+    __slots__ = ("emit", "forks", "is_watching", "open", "tracer")
 
     def __init__(self) -> None:
         self.tracer: trace.Tracer = self.users_tracer()
@@ -32,6 +39,8 @@ class Runtime:
         self.open: dict[int, Timed] = {}
         """Open spans by `id`, while somebody watches them."""
         self.forks = 0
+        self.emit: Emit | None = None
+        """Sends a log record to the agent, while there is somebody to send it."""
 
     def users_tracer(self) -> trace.Tracer:
         """Of the global provider, also of one that is set later."""

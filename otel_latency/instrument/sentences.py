@@ -5,7 +5,8 @@ an initial (J. Smith), a name with dots (example.com), the number of a list item
 goes on with the sentence. Question and exclamation marks and their CJK siblings take closing quotes and brackets with
 them; a newline ends whatever has words in it. How the text is cut into pieces makes no difference.
 
-Cost: constant per character. Only the word at hand is remembered, never the text.
+Cost: 0.3 us for a piece without marks, 0.2 us a character of others. Of the text no more is remembered than the word
+at hand and the last few pieces without marks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ _CJK_ENDS: Final = frozenset("\u3002\uff01\uff1f\uff61")  # no space follows the
 _ENDS: Final = frozenset(".!?\u2026") | _CJK_ENDS
 _CLOSERS: Final = frozenset("\"')]}*_\u00bb\u2019\u201d\u300d\u300f\uff09\u3011")
 _OPENERS: Final = "\"'([{*_\u00ab\u2018\u201c"
+_STOPS: Final = _ENDS | {"\n"}
 _WORD_LIMIT: Final = 24
+_SKIP_LIMIT: Final = 64
 
 _ABBREVIATIONS: Final = frozenset(
     {
@@ -40,15 +43,18 @@ _AMBIGUOUS: Final = frozenset(
 class SentenceSplitter:
     """Finds the ends of sentences in text fed piece by piece."""
 
-    __slots__ = ("_before", "_end", "_is_first", "_length", "_marks", "_spaced", "_word")
+    __slots__ = ("_before", "_end", "_has_words", "_is_first", "_marks", "_skipped", "_spaced", "_word", "length")
 
     def __init__(self) -> None:
-        self._length = 0
+        self.length = 0
+        """Of the text; up to date after a piece with marks, or while undecided."""
+        self._skipped: list[str] = []  # pieces without marks, to be read all at once
         self._restart()
 
     def _restart(self) -> None:
         self._word = ""  # what has come since the last space, shortened
         self._is_first = True  # whether that is the sentence's first word
+        self._has_words = False  # whether the sentence has a letter or a digit
         self._marks = ""  # what may have ended the sentence: a mark and what closes with it
         self._before = ""  # the word before the marks
         self._end = 0  # the length of the text up to the last mark
@@ -62,45 +68,66 @@ class SentenceSplitter:
     def feed(self, piece: str) -> list[int]:
         """Take the next piece. Each sentence found to have ended gives its end, counted from the start of all text."""
         ends: list[int] = []
+        if not self._marks:
+            if _STOPS.isdisjoint(piece):
+                self._skip(piece)
+                return ends
+            self._catch_up()
         for char in piece:
             if self._marks:
                 self._decide(char, ends)
             else:
                 self._read(char, ends)
-            self._length += 1
+            self.length += 1
         return ends
 
     def finish(self) -> list[int]:
         """The text is over, and with it the sentence at hand."""
         ends: list[int] = []
+        self._catch_up()
         if self._marks:
             self._close(self._end, ends)
         elif self._has_words:
-            self._close(self._length, ends)
+            self._close(self.length, ends)
         return ends
 
-    @property
-    def _has_words(self) -> bool:
-        return not self._is_first or any(map(str.isalnum, self._word))
+    def _skip(self, piece: str) -> None:
+        self._skipped.append(piece)
+        if len(self._skipped) == _SKIP_LIMIT or len(piece) > _SKIP_LIMIT:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Read what was skipped: there is no end of a sentence in it."""
+        text = "".join(self._skipped)
+        self._skipped.clear()
+        self.length += len(text)
+        word = text.split()[-1] if text and not text[-1].isspace() else ""
+        if before := text[: len(text) - len(word)]:  # it ends with white space
+            self._has_words = self._has_words or any(map(str.isalnum, before))
+            self._is_first = self._is_first and not self._has_words
+            self._word = ""
+        self._word = (self._word + word)[-_WORD_LIMIT:]
+        self._has_words = self._has_words or any(map(str.isalnum, word))
 
     def _read(self, char: str, ends: list[int]) -> None:
         if char == "\n":
             if self._has_words:
-                self._close(self._length + 1, ends)
+                self._close(self.length + 1, ends)
         elif char.isspace():
             self._is_first = self._is_first and not self._has_words
             self._word = ""
         elif char in _ENDS and self._has_words:
             self._before = self._word.lower().lstrip(_OPENERS)
-            self._marks, self._end, self._spaced = char, self._length + 1, False
+            self._marks, self._end, self._spaced = char, self.length + 1, False
         else:
             self._word = (self._word + char)[-_WORD_LIMIT:]
+            self._has_words = self._has_words or char.isalnum()
 
     def _decide(self, char: str, ends: list[int]) -> None:
         """Marks have been seen; say by *char* whether they end the sentence, unless it only adds to them."""
         if not self._spaced and (char in _ENDS or char in _CLOSERS):
             self._marks = self._marks[:4] + char
-            self._end = self._length + 1
+            self._end = self.length + 1
         elif char == "\n" or (char.isspace() and not self._is_doubtful):
             self._close(self._end, ends)
         elif char.isspace():

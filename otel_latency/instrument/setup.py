@@ -2,7 +2,8 @@
 
 A TracerProvider that the application has set is used as it is. Only without one, or where an *endpoint* is asked for,
 are spans exported by us: 200 ms after their end, by the SDK's OTLP exporter, from a bounded queue that drops when
-nobody takes. The process ends within a second of when it would have, agent or not. Forked children carry on.
+nobody takes. The process ends within a second of when it would have, agent or not. Forked children carry on. For
+metrics the same holds, see `meters`, but that a MeterProvider of the application's never sends to us.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import trace
+from opentelemetry import metrics, trace
 from opentelemetry._logs import SeverityNumber, get_logger_provider
 from opentelemetry.context import Context
 from opentelemetry.util.types import AttributeValue
@@ -22,12 +23,14 @@ from opentelemetry.util.types import AttributeValue
 from otel_latency import semconv
 from otel_latency.instrument import carry
 from otel_latency.instrument.guard import guard
+from otel_latency.instrument.meters import INTERVAL, Meters, Reading
 from otel_latency.instrument.outbox import Outbox, close_all
 from otel_latency.instrument.runtime import own_version, runtime
 from otel_latency.instrument.stream import settle_dropped
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
+    from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
     from opentelemetry.sdk.resources import Resource
 
     from otel_latency.instrument.running import Watcher
@@ -44,6 +47,7 @@ class Pipeline:
         self.installed: trace.TracerProvider | None = None
         self.outboxes: list[Outbox[Any]] = []
         self.watcher: Watcher | None = None
+        self.meters: Meters | None = None
         self.changing = threading.RLock()
 
     def after_fork(self) -> None:
@@ -68,7 +72,8 @@ def configure(
     *service* names the process (`service.name`). *endpoint* is an OTLP base address; without it OTEL_EXPORTER_OTLP_*
     decide, else it is http://127.0.0.1:4318. *carry_threads* hands the current span to every thread and executor,
     which patches both. *tracer_provider* takes the place of the global one. A second call does nothing before
-    `shutdown`; none does anything while OTEL_SDK_DISABLED is true. Nothing is raised: faults are logged.
+    `shutdown`; none does anything while OTEL_SDK_DISABLED is true, and OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and
+    OTEL_LOGS_EXPORTER turn off a signal each by `none`. Nothing is raised: faults are logged.
     """
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return
@@ -99,19 +104,25 @@ def shutdown(timeout: float = EXIT_TIMEOUT) -> None:
 def flush(timeout: float = 5.0) -> bool:
     """Whether everything recorded so far was handed to the exporter within *timeout* seconds."""
     until = time.monotonic() + timeout
+    if _pipeline.meters is not None:
+        _pipeline.meters.read()
     results = [outbox.flush(max(until - time.monotonic(), 0.0)) for outbox in list(_pipeline.outboxes)]
     return all(results)
 
 
 def _take_down(timeout: float) -> None:
+    until = time.monotonic() + timeout
     runtime.is_watching = False
+    runtime.emit = None
     if _pipeline.watcher is not None:
         _pipeline.watcher.close()
         _pipeline.watcher = None
+    if _pipeline.meters is not None:
+        _pipeline.meters.end()
     settle_dropped()
     runtime.open.clear()
     outboxes, _pipeline.outboxes = _pipeline.outboxes, []
-    close_all(outboxes, timeout)
+    close_all(outboxes, max(until - time.monotonic(), 0.0))
     carry.restore_threads()
     runtime.tracer = runtime.users_tracer()
     atexit.unregister(shutdown)
@@ -126,6 +137,9 @@ def _build(service: str | None, endpoint: str | None, tracer_provider: trace.Tra
     runtime.tracer = provider.get_tracer(semconv.SCOPE, own_version())
     logs: LoggerProvider = get_logger_provider()
     if is_ours or endpoint is not None:
+        _send_metrics(service, endpoint)
+        if _is_unwanted("logs"):
+            return
         logs = _own_logs(service, endpoint)
     elif not _is_set(logs):
         return
@@ -146,6 +160,11 @@ def _is_set(provider: object) -> bool:
     )
 
 
+def _is_unwanted(signal: str) -> bool:
+    """Whether OTEL_TRACES_EXPORTER, OTEL_LOGS_EXPORTER or OTEL_METRICS_EXPORTER says none."""
+    return os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip().lower() == "none"
+
+
 def _resource(service: str | None) -> Resource:
     from opentelemetry.sdk.resources import Resource
 
@@ -158,13 +177,14 @@ def _export(provider: trace.TracerProvider, service: str | None, endpoint: str |
 
     from otel_latency.instrument.export import OutboxSpanProcessor, span_outbox
 
-    outbox = span_outbox(endpoint)
     if not isinstance(provider, TracerProvider):
         provider = TracerProvider(resource=_resource(service), shutdown_on_exit=False)
         trace.set_tracer_provider(provider)
         _pipeline.installed = provider
-    provider.add_span_processor(OutboxSpanProcessor(outbox))
-    _keep(outbox)
+    if not _is_unwanted("traces"):
+        outbox = span_outbox(endpoint)
+        provider.add_span_processor(OutboxSpanProcessor(outbox))
+        _keep(outbox)
     return provider
 
 
@@ -179,6 +199,32 @@ def _own_logs(service: str | None, endpoint: str | None) -> LoggerProvider:
     provider.add_log_record_processor(OutboxLogProcessor(outbox))
     _keep(outbox)
     return provider
+
+
+def _send_metrics(service: str | None, endpoint: str | None) -> None:
+    """A provider of the application's is left alone; ours does nothing until there is a meter."""
+    if _is_unwanted("metrics"):
+        return
+    if _pipeline.meters is None:
+        if _is_set(metrics.get_meter_provider()):
+            return
+        _pipeline.meters = Meters(lambda: _sdk_meters(service))
+        metrics.set_meter_provider(_pipeline.meters)
+    _pipeline.meters.begin(lambda provider: _reading(provider, endpoint))
+
+
+def _sdk_meters(service: str | None) -> SdkMeterProvider:
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    return MeterProvider(resource=_resource(service), shutdown_on_exit=False)
+
+
+def _reading(provider: SdkMeterProvider, endpoint: str | None) -> Reading:
+    from otel_latency.instrument.export import metric_interval, metric_outbox
+
+    outbox, make_reader = metric_outbox(endpoint)
+    _keep(outbox)
+    return Reading(provider, make_reader, metric_interval(INTERVAL))
 
 
 def _keep(outbox: Outbox[Any]) -> None:
@@ -206,6 +252,7 @@ def _report_running(provider: LoggerProvider) -> None:
         for outbox in _pipeline.outboxes:
             outbox.hurry()
 
+    runtime.emit = emit
     _pipeline.watcher = Watcher(emit, sent)
     runtime.is_watching = True
 

@@ -6,7 +6,8 @@
 Nothing needs to be configured. The file is `OTEL_LATENCY_LOG`, or `otel-latency-timing.jsonl` in the directory where
 the first event is logged; `OTEL_LATENCY_LOG=off` turns it off. It is archived at 64 MiB and at midnight UTC, and
 archives are deleted after 30 days (`rotation`). An event also becomes an event of the current span, if there is one, so
-that it reaches whatever receives the spans.
+that it reaches whatever receives the spans; outside of spans it is sent as a log record (`otel_latency.timing`), once
+`configure` was called.
 
 `log_timing` never raises. An event that cannot be written (no such directory, disk full) is counted in
 `TimingLog.dropped` and otherwise forgotten. Each line is one `write` to a file opened for appending, which Linux keeps
@@ -28,10 +29,12 @@ from pathlib import Path
 from typing import Final
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 
 from otel_latency import semconv
 from otel_latency.instrument.attributes import carried
 from otel_latency.instrument.rotation import Rotation, archive, first_written
+from otel_latency.instrument.runtime import runtime
 
 DEFAULT_PATH: Final = "otel-latency-timing.jsonl"
 VARIABLE: Final = "OTEL_LATENCY_LOG"
@@ -47,7 +50,7 @@ def log_timing(request_id: str, service: str, event: str, metadata: Mapping[str,
     """Log that *event* happened in *service* for the request, now. Never raises."""
     try:
         default_log().log(request_id, service, event, metadata)
-        _add_to_span(request_id, service, event, metadata)
+        _tell(request_id, service, event, metadata)
     except Exception:  # the promise: whatever goes wrong in here, the program does not notice
         _Default.faults += 1
 
@@ -169,11 +172,18 @@ def default_log() -> TimingLog | _Off:
     return _Default.log
 
 
-def _add_to_span(request_id: str, service: str, event: str, metadata: Mapping[str, object] | None) -> None:
+def _tell(request_id: str, service: str, event: str, metadata: Mapping[str, object] | None) -> None:
+    """Let whatever receives our telemetry have the event, too."""
     span = trace.get_current_span()
-    if span.is_recording():
-        about = {semconv.REQUEST_ID: request_id, "service": service, **(metadata or {})}
-        span.add_event(event, carried(about))
+    is_in_span = span.is_recording()
+    emit = runtime.emit
+    if not (is_in_span or emit):
+        return
+    about = carried({semconv.REQUEST_ID: request_id, "service": service, **(metadata or {})})
+    if is_in_span:
+        span.add_event(event, about)
+    elif emit:
+        emit(semconv.TIMING, Context(), {**about, semconv.EVENT: event})
 
 
 def _type_name(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The token counts that a provider reports: in the last chunks of a stream, or with a whole response.
+"""The token counts that a provider reports: in the last chunks of a stream, or with a whole response; and their sum.
 
 Providers differ in what a number includes. Here, as in OpenTelemetry's conventions, input includes what came from the
 cache or was written to it (Anthropic counts those apart), and output includes reasoning (Gemini counts it apart).
@@ -7,7 +7,10 @@ cache or was written to it (Anthropic counts those apart), and output includes r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any, Final, NamedTuple
+
+from otel_latency.instrument.chunks import field
 
 
 class Usage(NamedTuple):
@@ -32,6 +35,74 @@ class Usage(NamedTuple):
         if self.is_net and "input_tokens" in known:
             known["input_tokens"] += (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
         return known
+
+
+class Source(Enum):
+    """Who counted. Several may count one response: their numbers are never added to each other's."""
+
+    EXPECTED = "expected"
+    INNER_SPAN = "inner_span"
+    CLIENT = "client"
+    STREAM = "stream"
+    USER = "user"
+
+
+class Tally:
+    """The counts of one call, which may be several responses: those of one source are added up.
+
+    The user's word goes first. Else the highest sum is right: who counts less has not seen every response. What was
+    expected holds until somebody counts.
+
+    Memory: a few numbers, however many responses there are.
+    """
+
+    __slots__ = ("_is_complete", "_latest", "_sums")
+
+    def __init__(self, input_tokens: float | None = None) -> None:
+        self._sums: dict[Source, dict[str, float]] = {}
+        if input_tokens is not None:
+            self._sums[Source.EXPECTED] = {"input_tokens": input_tokens}
+        self._latest: dict[str, float] = {}
+        """What the user said of the latest response, not in the sums yet."""
+        self._is_complete = False
+
+    def add(self, counts: Mapping[str, float], source: Source) -> None:
+        """The counts of one whole response."""
+        sums = self._sums.setdefault(source, {})
+        for name, count in counts.items():
+            sums[name] = sums.get(name, 0) + count
+
+    def say(self, counts: Mapping[str, float], *, is_running: bool) -> None:
+        """The user's word; *is_running* while the response still comes, and the next word replaces this one."""
+        if self._is_complete and not self._latest.keys().isdisjoint(counts):
+            self.next()
+        self._latest.update(counts)
+        self._is_complete = not is_running
+
+    def next(self) -> None:
+        """Another response begins."""
+        self.add(self._latest, Source.USER)
+        self._latest, self._is_complete = {}, False
+
+    def next_stream(self) -> None:
+        """So does another stream; what was said of its input before is its own."""
+        if "output_tokens" in self._latest:
+            self.next()
+        self._is_complete = False
+
+    def totals(self) -> dict[str, float]:
+        """The counts by name."""
+        counted: dict[str, float] = {}
+        for source in _COUNTERS:
+            for name, count in self._sums.get(source, _NOTHING).items():
+                counted[name] = max(count, counted.get(name, 0))
+        said = self._sums.get(Source.USER, _NOTHING)
+        latest = {name: said.get(name, 0) + count for name, count in self._latest.items()}
+        return {**self._sums.get(Source.EXPECTED, _NOTHING), **counted, **said, **latest}
+
+
+_COUNTERS: Final = (Source.INNER_SPAN, Source.CLIENT, Source.STREAM)
+_NOTHING: Final[Mapping[str, float]] = {}
 
 
 def usage_of(chunk: object) -> Usage | None:
@@ -117,5 +188,5 @@ def _count(thing: Any, name: str) -> int | None:
 
 def _dig(thing: Any, path: tuple[str, ...]) -> Any:
     for name in path:
-        thing = thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+        thing = field(thing, name)
     return thing

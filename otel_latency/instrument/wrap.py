@@ -23,10 +23,11 @@ from opentelemetry import trace
 from opentelemetry.context import Context, attach, get_current
 
 from otel_latency.instrument.context import current
+from otel_latency.instrument.finish import FINISH_REASONS, finish_reasons
 from otel_latency.instrument.guard import guard
 from otel_latency.instrument.llm import STREAMED, LLMCall
 from otel_latency.instrument.stream import Outcome, StreamTimer
-from otel_latency.instrument.usage import usage_of
+from otel_latency.instrument.usage import Source, usage_of
 
 Client = TypeVar("Client")
 
@@ -168,9 +169,11 @@ class _Exchange:
         try:
             if self._is_streamed and _is_stream(answer):
                 return self._watched(answer)
+            if reasons := finish_reasons(answer):
+                self._call.describe({FINISH_REASONS: reasons})
             usage = usage_of(answer)
             if usage is not None:
-                self._call.usage(**usage.counts())
+                self._call.count(usage.counts(), Source.CLIENT)
         except Exception as fault:
             guard.caught("wrap", fault)
         if self._outer is not None:
@@ -180,16 +183,17 @@ class _Exchange:
     def _watched(self, stream: Any) -> Any:
         call = self._call
         if self._outer is None:
-            return call.stream(stream)
+            return call.stream(stream, source=Source.CLIENT)
         if get_current() is call.own_context:
             attach(self._outer)  # the stream is read in the reader's own context
 
         def end(outcome: Outcome, failure: BaseException | None, at: int) -> None:
             if outcome is Outcome.ABANDONED:
                 call.status = "cancelled"
+            call.stream_ended(outcome, failure, at)
             call.close(failure, at=at)
 
-        return StreamTimer(call, on_end=end).watch(stream)
+        return StreamTimer(call, on_end=end, source=Source.CLIENT).watch(stream)
 
 
 def _watch_inner_calls(provider: object) -> None:

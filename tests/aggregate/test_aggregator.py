@@ -94,13 +94,13 @@ def test_an_llm_call_is_a_stage_and_a_client_operation_too():
 
 
 def test_retries_are_counted_by_reason():
-    """As far as the sender tells it."""
+    """Each by its own; those whose reason the sender does not tell are unknown."""
     agg = Aggregator()
-    for reason in ("rate_limit", ""):
-        call = Profile("shop", stage="llm", llm=LLMProfile("openai", "m", retry_reason=reason))
-        agg.add([row(call, 1.0, measures={"retries": 2})], NOW)
+    call = Profile("shop", stage="llm", llm=LLMProfile("openai", "m"))
+    mixed = {"retries": 3, "retries_rate_limit": 2, "retries_network": 1}
+    agg.add([row(call, 1.0, measures=measures) for measures in (mixed, mixed, {"retries": 2})], NOW)
     counts = {key[-1]: one.value for key, one in found(agg, "otel_latency_llm_retries_total").items()}
-    assert counts == {"rate_limit": 2, "unknown": 2}
+    assert counts == {"rate_limit": 4, "network": 2, "unknown": 2}
 
 
 def test_first_chunks_and_tokens_do_not_mix():

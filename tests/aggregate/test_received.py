@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from otel_latency.aggregate.received import ReceivedMetrics
 from otel_latency.ingest.otlp_metrics import decode_metrics
+from otel_latency.instrument.measure import AUDIO, CONNECTION
 from otel_latency.records import MetricKind, MetricPoint, Resource
 from otel_latency.web.exposition.legal import base_name, legal
 from otel_latency.web.exposition.openmetrics import OpenMetrics
@@ -215,6 +216,15 @@ def test_refused(points, reason):
     received = ReceivedMetrics()
     received.add(points, NOW)
     assert (1, {reason: 1}) == (len(received.families(NOW)), received.dropped)
+
+
+def test_the_library_may_use_our_names():
+    """What our own library measures as metrics is shown: audio, the connection and circuit breakers."""
+    sent = [name for name, *_ in (*AUDIO.values(), *CONNECTION.values())] + ["otel_latency.circuit_state"]
+    received = ReceivedMetrics()
+    received.add([point(1, name=name) for name in sent], NOW)
+    assert {name.replace(".", "_") for name in sent} == {family.name for family in received.families(NOW)}
+    assert {} == dict(received.dropped)
 
 
 def test_reserved_names_can_be_given():

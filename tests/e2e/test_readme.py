@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import otel_latency as latency
 from otel_latency.agent import Agent
 from otel_latency.config.load import load
 from otel_latency.config.sections import OTLP, Config, GRPCReceiver, HTTPReceiver, Web
+from otel_latency.instrument import timing
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,8 +64,8 @@ def test_the_first_listing_runs_as_it_stands():
     assert run.stdout == "Hello world.\n"
 
 
-async def test_the_second_listing_runs_as_it_stands(tmp_path, monkeypatch):
-    """Top-level awaits and all."""
+async def test_the_second_listing_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    """Top-level awaits and all; the job whose progress it follows has been done by then."""
 
     async def draft_script():
         return "a script"
@@ -72,6 +74,7 @@ async def test_the_second_listing_runs_as_it_stands(tmp_path, monkeypatch):
         return segment.upper()
 
     monkeypatch.setenv("OTEL_LATENCY_LOG", str(tmp_path / "timing.jsonl"))
+    monkeypatch.setattr(timing._Default, "log", None)
     _, second = blocks("python")
     body = textwrap.indent(second, "    ")
     names = {
@@ -81,10 +84,15 @@ async def test_the_second_listing_runs_as_it_stands(tmp_path, monkeypatch):
         "segments": ["a", "b"],
         "request_id": "r1",
     }
-    exec(compile(f"async def listing():\n{body}\n    return script, estimate, results", "README.md", "exec"), names)
-    script, estimate, results = await names["listing"]()
+    await latency.run(draft_script, task="script_generation", provider="openai", job_id="abc123")
+    ending = "return script, estimate, summary, results"
+    exec(compile(f"async def listing():\n{body}\n    {ending}", "README.md", "exec"), names)
+    script, estimate, summary, results = await asyncio.wait_for(names["listing"](), 30)
     assert (script, list(results)) == ("a script", ["A", "B"])
     assert estimate.low <= estimate.seconds <= estimate.high
+    assert (summary.count >= 2, summary.success_rate) == (True, 1.0)
+    assert capsys.readouterr().out.startswith("100 script_generation completed in ")
+    assert json.loads((tmp_path / "timing.jsonl").read_text())["event"] == "v34_ollama_sent"
 
 
 def test_the_targets_and_programs_it_names_exist():

@@ -76,10 +76,8 @@ def test_golden(span, expected):
 
 
 def shown(call: LLMProfile | None) -> dict[str, str] | None:
-    """A model call's fields; the reason of retries only where there is one, as other tools do not tell it."""
-    if call is None:
-        return None
-    return {key: value for key, value in dataclasses.asdict(call).items() if value or key != "retry_reason"}
+    """A model call's fields."""
+    return None if call is None else dataclasses.asdict(call)
 
 
 def test_classes_are_disjoint():

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 WAIT = 10.0
@@ -23,7 +24,11 @@ class Receiver:
     def __init__(self, status: int = 200) -> None:
         self.spans: list = []
         self.logs: list = []
+        self.metrics: dict[str, list[dict]] = {}
+        """By `service.instance.id`, each reading as it came: name -> sum of a counter."""
         self.services: set[str] = set()
+        self.instances: dict[bytes, str] = {}
+        """The `service.instance.id` that each span came with, by span id."""
         self._arrived = threading.Condition()
         receiver = self
 
@@ -51,11 +56,23 @@ class Receiver:
             if path == "/v1/traces":
                 for batch in ExportTraceServiceRequest.FromString(body).resource_spans:
                     self._note(batch.resource)
-                    self.spans += [span for scoped in batch.scope_spans for span in scoped.spans]
+                    spans = [span for scoped in batch.scope_spans for span in scoped.spans]
+                    self.spans += spans
+                    self.instances |= dict.fromkeys((span.span_id for span in spans), _instance(batch.resource))
             elif path == "/v1/logs":
                 for batch in ExportLogsServiceRequest.FromString(body).resource_logs:
                     self._note(batch.resource)
                     self.logs += [record for scoped in batch.scope_logs for record in scoped.log_records]
+            elif path == "/v1/metrics":
+                for batch in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                    self._note(batch.resource)
+                    self.metrics.setdefault(_instance(batch.resource), []).append(
+                        {
+                            metric.name: sum(point.as_int for point in metric.sum.data_points)
+                            for scoped in batch.scope_metrics
+                            for metric in scoped.metrics
+                        }
+                    )
             self._arrived.notify_all()
 
     def _note(self, resource) -> None:
@@ -71,6 +88,10 @@ class Receiver:
 
     def events(self) -> list[str]:
         return [record.event_name.rpartition(".")[2] for record in self.logs]
+
+
+def _instance(resource) -> str:
+    return next((pair.value.string_value for pair in resource.attributes if pair.key == "service.instance.id"), "")
 
 
 @contextmanager

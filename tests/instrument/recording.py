@@ -24,7 +24,7 @@ class Recording:
     def set(self, **attributes):
         self.attributes |= attributes
 
-    def usage(self, **counts):
+    def count(self, counts, source):
         self.counts |= counts
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+from opentelemetry.sdk.metrics import Counter
+from opentelemetry.sdk.metrics.export import AggregationTemporality
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from otel_latency.instrument.export import OutboxSpanProcessor, log_outbox, span_outbox
+from otel_latency.instrument.export import OutboxSpanProcessor, log_outbox, metric_interval, metric_outbox, span_outbox
 
 HTTP, GRPC = "http/protobuf", "grpc"
 ENDPOINTS = {
@@ -61,3 +63,13 @@ def test_only_sampled_spans_leave():
         outbox._is_closed = True  # count, send nothing
         provider.get_tracer("t").start_span("one").end()
     assert 1 == outbox.dropped
+
+
+def test_metrics(monkeypatch):
+    """They go to the same place, as often and in the temporality that the variables say."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "DELTA")
+    outbox, make_reader = metric_outbox("http://agent:4318")
+    assert "http://agent:4318/v1/metrics" == outbox._exporter._exporter._endpoint
+    assert AggregationTemporality.DELTA is make_reader()._preferred_temporality[Counter]
+    assert [2.5, 10.0] == [metric_interval(10.0, {"OTEL_METRIC_EXPORT_INTERVAL": text}) for text in ("2500", "soon")]
+    outbox.close(0)

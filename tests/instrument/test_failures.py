@@ -11,8 +11,10 @@ import httpx2 as httpx
 import openai
 import pytest
 
+from otel_latency import semconv
 from otel_latency.errors import CircuitOpen
-from otel_latency.instrument.failures import classify, parse_retry_after
+from otel_latency.instrument import failures
+from otel_latency.instrument.failures import Failure, classify, parse_retry_after
 
 NOW = 1_800_000_000.0
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1/chat/completions")
@@ -120,3 +122,9 @@ def test_provider_fault():
     faults = [with_(status_code=status) for status in (400, 401, 429, 500, 503)]
     assert [False, False, True, True, True] == [classify(each, NOW).is_provider_fault for each in faults]
     assert not classify(KeyError(), NOW).is_provider_fault
+
+
+def test_reasons_of_retries():
+    """Whatever is worth another attempt has an attribute that counts it."""
+    reasons = {each.reason for each in vars(failures).values() if isinstance(each, Failure) and each.is_transient}
+    assert semconv.RETRY_REASONS.keys() == reasons

@@ -50,5 +50,8 @@ def test_metrics(spans, monkeypatch):
         points["otel_latency.connection.reconnections"].value,
         points["otel_latency.audio.glitches"].value,
     )
+    assert 0.01 == next(
+        bound for bound in points["otel_latency.connection.packet_loss"].explicit_bounds if bound >= 0.01
+    )
     assert {"peer": "eu"} == dict(points["otel_latency.connection.rtt"].attributes)
     assert () == spans[0].events

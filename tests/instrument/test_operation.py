@@ -191,9 +191,13 @@ async def test_retries(spans, caplog):
     ] == [(*each[:4], 2 ** (each.attempt - 1) <= each.delay <= 2**each.attempt) for each in told]
     (span,) = spans
     assert ["attempt", "retry", "attempt", "retry", "attempt"] == [event.name for event in span.events]
-    assert (2, "network", None) == (
+    assert ["unavailable", "network"] == [
+        event.attributes["otel_latency.retry_reason"] for event in span.events if event.name == "retry"
+    ]
+    assert (2, 1, 1, None) == (
         span.attributes["otel_latency.retries"],
-        span.attributes["otel_latency.retry_reason"],
+        span.attributes["otel_latency.retry_reasons.unavailable"],
+        span.attributes["otel_latency.retry_reasons.network"],
         span.attributes.get("otel_latency.error_category"),
     )
     assert (2, 2, True) == (
@@ -462,3 +466,16 @@ async def test_real_connection(ask):
     with pytest.raises((OSError, openai.APIConnectionError)):
         await run(ask, provider, retries=1, retry_base_delay=0.01, **WHO)
     assert [("network", 1)] == [(each.category, each.retries) for each in outcomes()]
+
+
+@pytest.mark.parametrize("kind", ["coroutine", "plain"])
+async def test_run_sync_in_a_running_loop(spans, kind):
+    """As in a notebook: the result comes, under the caller's span."""
+
+    async def draft(topic):
+        return topic
+
+    with stage("cell"):
+        assert "cats" == run_sync(draft if kind == "coroutine" else str, "cats", **WHO)
+    call, cell = spans
+    assert call.parent.span_id == cell.context.span_id

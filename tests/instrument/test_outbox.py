@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from otel_latency.instrument import outbox as module
 from otel_latency.instrument.guard import guard
 from otel_latency.instrument.outbox import Outbox, close_all
 
@@ -118,6 +119,23 @@ def test_close_does_not_wait_for_the_absent(make):
     assert [[1]] == exporter.batches
 
 
+def test_close_while_it_sends(make):
+    """Closed in the midst of a sending, it waits for that one and no longer."""
+    exporter = Exporter()
+    exporter.gate.clear()
+    outbox = make(exporter)
+    outbox.put("item")
+    outbox.hurry()
+    assert exporter.arrived.wait(10)
+    closing = threading.Thread(target=outbox.close, args=(LONG,), daemon=True)
+    closing.start()
+    while not outbox._is_closed:
+        threading.Event().wait(0.001)
+    exporter.gate.set()
+    closing.join(10)
+    assert ([["item"]], False) == (exporter.batches, closing.is_alive())
+
+
 def test_nothing_put_in_starts_no_thread(make):
     """An application without spans has no thread of ours, and closes at once."""
     before = threading.active_count()
@@ -207,3 +225,17 @@ def test_a_forked_child_starts_afresh():
     outbox.close(5)
     assert [0] * 20 == statuses
     assert {"parent"} == {item for batch in made[0].batches for item in batch}
+
+
+@pytest.mark.parametrize(("pause", "expected"), [(0.0001, 25), (0.02, 3)], ids=["others run in turn", "nobody lets go"])
+def test_unhurried(monkeypatch, pause, expected):
+    """A batch gives its items as a list does, and pauses between groups of them as long as its patience lasts."""
+    now, pauses = [0.0], []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        now[0] += pause
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now[0]))
+    items = list(range(100))
+    assert (items, [module.PAUSE] * expected) == (list(iter(module.Unhurried(items))), pauses)

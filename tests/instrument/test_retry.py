@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import subprocess
+import sys
 import traceback
 from functools import partial
 
@@ -9,6 +11,7 @@ import pytest
 import stamina
 from instrument.virtual import in_virtual_time
 
+from otel_latency.instrument.llm import llm_call
 from otel_latency.instrument.retry import Retry, Retrying, retry, schedule
 
 
@@ -172,3 +175,34 @@ def test_decorator_refuses_generators():
 
     with pytest.raises(TypeError, match="decorate the call that opens its stream instead"):
         retry(stream)
+
+
+@in_virtual_time
+async def test_decorator_in_a_call(spans):
+    """Inside an LLM call the retries stand on its span: an event each, and how many for which reason."""
+    with llm_call("draft", provider="p"):
+        await retry(Flaky(Unavailable(), RateLimited(), Unavailable()).__call__)()
+    (span,) = spans
+    assert ["unavailable", "rate_limit", "unavailable"] == [
+        event.attributes["otel_latency.retry_reason"] for event in span.events
+    ]
+    assert {"retries": 3, "retry_reasons.unavailable": 2, "retry_reasons.rate_limit": 1} == {
+        name.removeprefix("otel_latency."): count for name, count in span.attributes.items() if "retr" in name
+    }
+
+
+def test_silent_without_logging():
+    """Where no logging is set up, retries print nothing."""
+    program = """
+import stamina
+from otel_latency import retry
+failures = [ConnectionError(), ConnectionError()]
+@retry(base_delay=0.001)
+def fetch():
+    if failures:
+        raise failures.pop()
+    return "fetched"
+print(fetch())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ("fetched\n", "") == (ended.stdout, ended.stderr)

@@ -11,30 +11,8 @@ from textwrap import dedent
 
 import pytest
 from instrument.otlp_receiver import absent, black_hole, failing, garbage, receiving
+from instrument.processes import PATIENCE, ended, start
 from running import running_agent, total
-
-PATIENCE = 60
-
-
-def start(program, endpoint, *options, **variables):
-    """A Python process that runs *program*, logs everything to stderr, and sends to *endpoint*."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    return subprocess.Popen(
-        [sys.executable, *options, "-c", "import logging; logging.basicConfig(level=1)\n" + dedent(program)],
-        env=environment | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint} | variables,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def ended(process):
-    """Its output; it must have ended well and said nothing on stderr."""
-    output, errors = process.communicate(timeout=PATIENCE)
-    assert (0, "") == (process.returncode, errors)
-    return output
-
 
 SENT = """
     import otel_latency as latency
@@ -307,3 +285,54 @@ def test_an_endpoint_that_is_none(endpoint):
     _, errors = process.communicate(timeout=PATIENCE)
     assert 0 == process.returncode
     assert len(errors.splitlines()) <= 1
+
+
+def test_events_of_the_log(tmp_path):
+    """What `log_timing` writes reaches the agent once: as an event of the span, outside of any as a log record."""
+    program = """
+        import otel_latency as latency
+        latency.log_timing("r0", "v34", "unheard")
+        latency.configure(service="bot")
+        latency.log_timing("r1", "v34", latency.Events.V34_OLLAMA_SENT, {"temperature": 0.4})
+        with latency.stage("retrieve"):
+            latency.log_timing("r1", "v34", "inside")
+        latency.shutdown()
+        latency.log_timing("r2", "v34", "unheard")
+    """
+    file = str(tmp_path / "timing.jsonl")
+    with receiving() as receiver:
+        ended(start(program, receiver.endpoint, OTEL_LATENCY_LOG=file))
+        (record,) = receiver.logs
+        assert ["inside"] == [event.name for span in receiver.spans for event in span.events]
+    said = {pair.key: pair.value.string_value or pair.value.double_value for pair in record.attributes}
+    assert ("otel_latency.timing", b"") == (record.event_name, record.span_id)
+    assert {
+        "otel_latency.event": "v34_ollama_sent",
+        "otel_latency.request_id": "r1",
+        "service": "v34",
+        "temperature": 0.4,
+    } == said
+    with running_agent({"otlp.grpc.enabled": "false"}) as agent:
+        ended(start(program, f"http://127.0.0.1:{agent.http_port}", OTEL_LATENCY_LOG=file))
+        page = agent.metrics()
+    assert 1 == total(page, "otel_latency_stages_total", service="bot")
+    refused = [name for name in page if name.startswith("otel_latency_agent_rejected")]
+    assert [0.0] * len(refused) == [total(page, name) for name in refused]
+
+
+@pytest.mark.parametrize("signal", ["TRACES", "LOGS"])
+def test_a_signal_that_nobody_wants(signal):
+    """`none` as its exporter turns off spans, or reports about what is running, and leaves the other."""
+    program = """
+        import sys
+        import otel_latency as latency
+        latency.configure(service="bot")
+        with latency.turn("answer"):
+            sys.stdin.readline()
+    """
+    with receiving() as receiver:
+        process = start(program, receiver.endpoint, **{f"OTEL_{signal}_EXPORTER": "none"})
+        if signal == "TRACES":
+            assert receiver.until(lambda: receiver.logs)
+        ended(process)
+        assert (signal == "TRACES", signal == "LOGS") == (bool(receiver.logs), bool(receiver.spans))

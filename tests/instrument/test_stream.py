@@ -435,6 +435,7 @@ def test_rates(monkeypatch, call):
     chunks = [chat(ROLE), *TEXT, STOP, chat(usage={**USAGE, "completion_tokens": 5})]
     stamps = [20 * MS, *(100 * MS + index * 10 * MS for index in range(5)), 190 * MS, 200 * MS]
     expected = {
+        "gen_ai.response.finish_reasons": ["stop"],
         semconv.STREAM_OUTCOME: "completed",
         semconv.FIRST_TOKEN_KIND: "content",
         semconv.OUTPUT_CHUNKS: 5,

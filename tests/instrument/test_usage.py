@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from instrument.provider_server import USAGE, chat, message_delta, message_start, response, response_event
 
-from otel_latency.instrument.usage import Usage, usage_of
+from otel_latency.instrument.usage import Source, Tally, Usage, usage_of
 
 RESPONSES = {
     "input_tokens": 9,
@@ -70,3 +70,73 @@ def test_later_counts():
 def test_nonsense(count):
     """What is no count is left out."""
     assert usage_of({"usage": {"prompt_tokens": count, "completion_tokens": 2}}) == Usage(output_tokens=2)
+
+
+TALLIES = {
+    "expected, then counted": ([("add", {"input_tokens": 512}, Source.CLIENT)], {"input_tokens": 512}),
+    "two responses of a client add up": (
+        [("add", {"output_tokens": 5}, Source.CLIENT), ("add", {"output_tokens": 7}, Source.CLIENT)],
+        {"input_tokens": 500, "output_tokens": 12},
+    ),
+    "one response that several have counted is one": (
+        [("add", {"output_tokens": 4}, Source.INNER_SPAN), ("add", {"output_tokens": 5}, Source.CLIENT)],
+        {"input_tokens": 500, "output_tokens": 5},
+    ),
+    "who counts less has not seen every response": (
+        [
+            ("add", {"output_tokens": 5}, Source.CLIENT),
+            ("add", {"output_tokens": 7}, Source.CLIENT),
+            ("add", {"output_tokens": 7}, Source.STREAM),
+        ],
+        {"input_tokens": 500, "output_tokens": 12},
+    ),
+    "the user's word goes first, by name": (
+        [("add", {"input_tokens": 9, "output_tokens": 5}, Source.STREAM), ("say", {"output_tokens": 6}, False)],
+        {"input_tokens": 9, "output_tokens": 6},
+    ),
+    "a count told again is the next response's": (
+        [
+            ("say", {"input_tokens": 10, "output_tokens": 1}, False),
+            ("say", {"input_tokens": 20, "output_tokens": 2}, False),
+        ],
+        {"input_tokens": 30, "output_tokens": 3},
+    ),
+    "in two words": (
+        [("say", {"input_tokens": 10}, False), ("say", {"output_tokens": 1}, False)],
+        {"input_tokens": 10, "output_tokens": 1},
+    ),
+    "while a stream runs, its counts so far": (
+        [("say", {"output_tokens": n}, True) for n in (1, 2, 3)],
+        {"input_tokens": 500, "output_tokens": 3},
+    ),
+    "and at its end, its counts": (
+        [
+            ("say", {"output_tokens": 3}, True),
+            ("say", {"output_tokens": 4}, False),
+            ("say", {"output_tokens": 5}, False),
+        ],
+        {"input_tokens": 500, "output_tokens": 9},
+    ),
+    "two streams with running counts": (
+        [("say", {"output_tokens": 3}, True), ("stream",), ("say", {"output_tokens": 4}, True)],
+        {"input_tokens": 500, "output_tokens": 7},
+    ),
+    "the input told before its stream is the stream's": (
+        [("say", {"input_tokens": 3}, False), ("stream",), ("say", {"input_tokens": 4, "output_tokens": 1}, False)],
+        {"input_tokens": 4, "output_tokens": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize(("told", "expected"), TALLIES.values(), ids=TALLIES)
+def test_tally(told, expected):
+    """Several responses in one call add up; several counts of one response do not."""
+    tally = Tally(500)
+    for what, *values in told:
+        if what == "add":
+            tally.add(*values)
+        elif what == "say":
+            tally.say(values[0], is_running=values[1])
+        else:
+            tally.next_stream()
+    assert expected == tally.totals()

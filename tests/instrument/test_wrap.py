@@ -588,3 +588,16 @@ def test_unknown_client():
     assert (thing, faults + 1) == (wrap(thing), guard.faults["wrap"])
     guard.faults["wrap"] = faults
     guard.faults += type(guard.faults)()
+
+
+def test_tool_loop(server, spans, gpt):
+    """Several requests inside one call add up, streamed or not, whoever else watches the stream."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+    server.answer = {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [], "usage": usage}
+    server.script = [Step(0, chat(ROLE)), Step(0, WORD), Step(0, STOP), Step(0, chat(usage=usage)), DONE]
+    with llm_call("agent", provider="openai") as call:
+        gpt.chat.completions.create(**CHAT)
+        list(gpt.chat.completions.create(**CHAT, stream=True))
+        list(call.stream(gpt.chat.completions.create(**CHAT, stream=True)))
+    (span,) = spans.get_finished_spans()
+    assert (30, 15) == tuple(span.attributes[f"gen_ai.usage.{kind}_tokens"] for kind in ("input", "output"))

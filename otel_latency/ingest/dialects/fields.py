@@ -42,6 +42,11 @@ NUMBERS: Final[Mapping[str, str]] = {
     "tokens_per_second": "output tokens per second",
     "cost_usd": "price in US dollars; absent when unknown",
     "retries": "attempts after the first",
+    "retries_timeout": "those after a timeout",
+    "retries_network": "those after a network error",
+    "retries_rate_limit": "those after a rate limit",
+    "retries_unavailable": "those after an overloaded server",
+    "retries_gateway": "those after a gateway's error",
 }
 TEXTS: Final[Mapping[str, str]] = {
     "session": "id of the conversation",

@@ -21,6 +21,7 @@ OURS = Dialect(
         semconv.BUDGET: "budget",
         semconv.TIMEOUT: "timeout",
         semconv.RETRIES: "retries",
+        **{attribute: f"retries_{reason}" for reason, attribute in semconv.RETRY_REASONS.items()},
     },
     sources={semconv.SESSION: text("session"), semconv.REQUEST_ID: text("request_id")},
     tasks=(semconv.TASK,),
