@@ -5,6 +5,16 @@ import pytest
 from otel_latency.cli import check, main
 
 WRONG = "web: {prot: 8080}\naggregate: {turn_timeout: soon}\n"
+RULES = """\
+groups:
+  - name: slow
+    rules:
+      - alert: Slow
+        expr: rate(otel_latency_host_load1[5m]) > 1
+        labels: {severity: warning}
+        annotations: {summary: s}
+"""
+WARNED = RULES.replace("rate(otel_latency_host_load1[5m])", 'otel_latency_host_load1{pod=~"a"}')
 
 
 @pytest.fixture
@@ -12,6 +22,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "otel-latency.yaml").write_text("web: {port: 9090}\n")
     (tmp_path / "wrong.yaml").write_text(WRONG)
+    (tmp_path / "slow.rules.yaml").write_text(RULES)
+    (tmp_path / "warned.rules.yaml").write_text(WARNED)
     return tmp_path
 
 
@@ -68,3 +80,72 @@ def test_collectors_are_loaded(folder, capsys):
         "install it where the agent runs, or add its folder to PYTHONPATH\n"
     )
     assert expected == capsys.readouterr().out
+
+
+def test_warnings_do_not_fail(folder, capsys):
+    """A warning is shown, and the file is ok all the same; with --strict it is not."""
+    warning = (
+        'warned.rules.yaml:5:15: group "slow", rule "Slow": pod=~"a" is no pattern: write pod="a" '
+        "(warning: plain-regex)\n"
+    )
+    assert 0 == main(["check", "warned.rules.yaml"])
+    assert f"{warning}warned.rules.yaml: ok\n" == capsys.readouterr().out
+    assert 1 == main(["check", "--strict", "warned.rules.yaml"])
+    assert warning == capsys.readouterr().out
+
+
+def test_json_of_rules(folder, capsys):
+    """What the linter found is there in parts; `faults` has only what makes the file wrong."""
+    assert 1 == main(["check", "--json", "slow.rules.yaml", "warned.rules.yaml"])
+    slow, warned = json.loads(capsys.readouterr().out)["files"]
+    assert (False, True) == (slow["ok"], warned["ok"])
+    assert (1, 0) == (len(slow["faults"]), len(warned["faults"]))
+    assert [
+        {
+            "check": "plain-regex",
+            "severity": "warning",
+            "file": "warned.rules.yaml",
+            "line": 5,
+            "column": 15,
+            "group": "slow",
+            "rule": "Slow",
+            "fact": 'pod=~"a" is no pattern: write pod="a"',
+        }
+    ] == warned["findings"]
+
+
+def test_wrong_rules(folder, capsys):
+    """Faults of a rule file have line and column; what is right in it is linted all the same."""
+    (folder / "both.yaml").write_text(RULES + "      - alert: B\n        expr: 1 +\n")
+    assert 1 == main(["check", "both.yaml"])
+    fault, finding = capsys.readouterr().out.splitlines()
+    assert fault.startswith('both.yaml:9:18: group "slow", rule "B": ')
+    assert finding.startswith('both.yaml:5:15: group "slow", rule "Slow": ')
+    (folder / "both.yaml").write_text('{"groups": [')
+    assert 1 == main(["check", "both.yaml"])
+    assert capsys.readouterr().out.startswith("both.yaml:2:1: a bracket")
+
+
+def test_sample_interval(folder, capsys):
+    """A window that suits one cadence is too short for another."""
+    (folder / "a.yaml").write_text(RULES.replace("otel_latency_host_load1[5m]", "otel_latency_turns_total[30s]"))
+    assert 0 == main(["check", "a.yaml"])
+    assert 1 == main(["check", "--sample-interval", "1m", "a.yaml"])
+    assert "(error: short-window)" in capsys.readouterr().out
+
+
+def test_rule_files_of_a_configuration(folder, capsys):
+    """Rule files that a configuration names are found from its folder, and what is wrong with them is its fault."""
+    (folder / "conf").mkdir()
+    (folder / "conf" / "bad.rules.yaml").write_text("groups: [{name: a, rules: [{alert: B}]}]")
+    (folder / "conf" / "agent.yaml").write_text("rules: {files: ['*.rules.yaml']}")
+    assert 1 == main(["check", "conf/agent.yaml"])
+    assert capsys.readouterr().out.startswith('bad.rules.yaml:1:28: group "a", rule "B": the rule has no expr')
+
+
+def test_odd_names(folder, capsys):
+    """A file is the one that is named, also where its name would be a pattern, and from anywhere."""
+    (folder / "a[b]*.yaml").write_text(RULES)
+    for name in ("a[b]*.yaml", str(folder / "a[b]*.yaml"), "./slow.rules.yaml"):
+        assert 1 == main(["check", name])
+        assert capsys.readouterr().out.startswith(f'{name}:5:15: group "slow"')
