@@ -2,6 +2,7 @@
 
     receivers --> intake --> aggregator, received metrics, running operations --+
     collectors ------------> samples -------------------------------------------+--> /metrics, /status, /health*
+                                                                                +--> rules --> notifiers
 
 Whatever is opened pushes its closing on one stack, so stopping is the reverse of starting: first no new telemetry is
 taken, then what came in is counted, then nobody is answered any more. It takes 5 s at most; a second signal ends the
@@ -21,16 +22,20 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final, Protocol
 
+from otel_latency.agent_alerting import Alerting
 from otel_latency.agent_metrics import AgentMetrics
 from otel_latency.aggregate.aggregator import Aggregator
 from otel_latency.aggregate.operations import Operations
 from otel_latency.aggregate.received import ReceivedMetrics
 from otel_latency.aggregate.samples import SampleTable
+from otel_latency.aggregate.targets import LatencyTargets
 from otel_latency.clock import Clock, SystemClock
 from otel_latency.collect.build import build as build_collectors
 from otel_latency.collect.limits import judge
+from otel_latency.collect.resolver import Resolver
 from otel_latency.config.sections import Config
 from otel_latency.ingest.admission import Admission
 from otel_latency.ingest.grpc import GRPCReceiver
@@ -39,8 +44,11 @@ from otel_latency.ingest.intake import Intake, Signal
 from otel_latency.listening import cannot_listen
 from otel_latency.records import Family, MetricPoint, SpanRow
 from otel_latency.web.app import WebServer, index
+from otel_latency.web.exposition import legal
 from otel_latency.web.health import Health, Phase
 from otel_latency.web.metrics import MetricsPage
+from otel_latency.web.prometheus import PrometheusAPI
+from otel_latency.web.registry import families as registry_families
 from otel_latency.web.status import Status
 
 TICK: Final = 0.25
@@ -64,8 +72,10 @@ class Receiver(Protocol):
 class Agent:
     """Everything that runs, connected. `run` starts it, and returns after `stop` was called."""
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
-        """Raises ConfigError when a collector of the user cannot be loaded."""
+    def __init__(self, config: Config, clock: Clock | None = None, directory: Path = Path()) -> None:
+        """Relative paths begin at *directory*. Raises ConfigError when a collector of the user cannot be loaded, a
+        rule file is wrong, or a secret cannot be read.
+        """
         self._clock = clock or SystemClock()
         self._stopping = asyncio.Event()
         self.started = asyncio.Event()
@@ -78,6 +88,7 @@ class Agent:
         self.received = ReceivedMetrics(limits.max_series, limits.expire_after)
         self.operations = Operations()
         self.samples = SampleTable(max_series=limits.max_series)
+        self.targets = LatencyTargets(config.targets)
         self.collectors = build_collectors(config.collect, self._clock, self.samples.put)
 
         self.intake = Intake(spans=self._take_spans, points=self._take_points, operations=self.operations.add)
@@ -91,6 +102,14 @@ class Agent:
             faults=lambda: list(self._faults.values()),
         )
         self.page = MetricsPage(families=self.families, version=self._page_version, registry=self.own.registry)
+        self.alerting = Alerting(
+            config,
+            clock=self._clock,
+            directory=directory,
+            snapshot=self._snapshot,
+            legal=lambda families: legal(families).families,
+            resolver=Resolver(self._clock.monotonic),
+        )
         self.web = self._build_web(config)
 
     async def run(self) -> None:
@@ -102,6 +121,9 @@ class Agent:
             await self.web.start()
             stack.push_async_callback(self.web.stop)
             await stack.enter_async_context(self._beside(self._keep_time(), "ticks"))
+            stack.push_async_callback(self.alerting.close)
+            if self.alerting.is_used:
+                await stack.enter_async_context(self._beside(self.alerting.run(), "alerting"))
             await self._start_receivers(stack)
             self.health.phase = Phase.RUNNING
             self.started.set()
@@ -113,15 +135,28 @@ class Agent:
         """End `run`; from a signal handler, say."""
         self._stopping.set()
 
+    async def reload(self) -> None:
+        """Read the rule files again, as SIGHUP asks."""
+        await self.alerting.rules.reload()
+
     def families(self) -> list[Family]:
         """Every metric family but the agent's own; those received over OTLP come last, so ours keep their names."""
+        return [*self.alerting.rules.families, *self._measured()]
+
+    def _measured(self) -> list[Family]:
         now = self._clock.time()
         return [
             *self.aggregator.families(now),
             *self.operations.families(now),
             *self.samples.families(now),
+            *self.targets.families(now),
             *self.received.families(now),
         ]
+
+    def _snapshot(self) -> list[Family]:
+        """What rules see: all but the alerts, which they make."""
+        measured = self._measured()  # before the registry, whose figures tell of them
+        return [*registry_families(self.own.registry), *measured]
 
     async def _keep_time(self) -> None:
         """Count what came in, at every tick; one that fails must not be the last."""
@@ -224,8 +259,23 @@ class Agent:
                 "dropped_operations": lambda: self.operations.dropped,
                 "adjusted_spans": lambda: self.aggregator.adjusted,
                 "overflowed_series": lambda: self.aggregator.overflowed + self.received.overflowed,
+                "notifications": self._notifications,
+                "rule_missed_evaluations": lambda: self.alerting.rules.missed,
+            },
+            gauges={
+                "rules": lambda: self._rules_figure("rules"),
+                "rules_failing": lambda: self._rules_figure("failing"),
+                "rules_reload_successful": lambda: not self.alerting.rules.reload_fault,
+                "queued_notifications": lambda: sum(self.alerting.pipeline.queued().values()),
             },
         )
+
+    def _notifications(self) -> Mapping[tuple[str, str], float]:
+        return self.alerting.pipeline.totals()
+
+    def _rules_figure(self, name: str) -> float:
+        figure = self.alerting.rules.figures.get(name, 0)
+        return len(figure) if isinstance(figure, dict) else figure
 
     def _received(self, signal: Signal) -> Callable[[], dict[str, float]]:
         return lambda: {of: count for (found, of), count in self.intake.received.items() if found is signal}
@@ -246,9 +296,12 @@ class Agent:
                 "collectors": lambda: [asdict(one) for one in self.collectors.runner.status()],
                 "checks": lambda: [asdict(one) for one in self.collectors.checks.results()],
                 "machine": self._machine_status,
+                "rules": self.alerting.rules_status,
+                "notify": self.alerting.pipeline.status,
             },
         )
-        routes = [*self.health.routes(), self.page.route(), status.route()]
+        prometheus = PrometheusAPI(self.alerting.rules)
+        routes = [*self.health.routes(), self.page.route(), status.route(), *prometheus.routes()]
         paths = [route.path for route in routes]
         return WebServer(
             config.web.host, config.web.port, routes=[index(paths), *routes], allowed_hosts=config.web.allowed_hosts
@@ -266,11 +319,14 @@ class Agent:
         return [asdict(one) for one in judge(families, cpus=os.cpu_count() or 1)]
 
 
-def run(config: Config) -> int:
-    """Run the agent until SIGTERM or SIGINT. Returns the exit code. Raises ConfigError when it cannot start."""
+def run(config: Config, directory: Path = Path()) -> int:
+    """Run the agent until SIGTERM or SIGINT, and read its rule files again on SIGHUP. Returns the exit code.
+
+    Relative paths in *config* begin at *directory*. Raises ConfigError when it cannot start.
+    """
     _tune_allocator()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    asyncio.run(_run(config))
+    asyncio.run(_run(config, directory))
     return 0
 
 
@@ -288,9 +344,11 @@ def _tune_allocator() -> None:
         mallopt(m_arena_max, 1)
 
 
-async def _run(config: Config) -> None:
-    agent = Agent(config)
+async def _run(config: Config, directory: Path) -> None:
+    agent = Agent(config, directory=directory)
     loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+    loop.add_signal_handler(signal.SIGHUP, _reload, agent, loop, reloads)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, agent, loop)
     announcement = asyncio.create_task(_announce(agent))
@@ -299,6 +357,12 @@ async def _run(config: Config) -> None:
     finally:
         announcement.cancel()
     log.info("stopped; %d items were taken in", agent.intake.received.total())
+
+
+def _reload(agent: Agent, loop: asyncio.AbstractEventLoop, reloads: set[asyncio.Task[None]]) -> None:
+    task = loop.create_task(agent.reload())
+    reloads.add(task)  # the loop alone would not keep it alive
+    task.add_done_callback(reloads.discard)
 
 
 def _stop(agent: Agent, loop: asyncio.AbstractEventLoop) -> None:

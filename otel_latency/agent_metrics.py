@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily
 
-Read = Callable[[], Mapping[str, float]]
+Read = Callable[[], Mapping[Any, float]]
+"""Running totals by the value of the label, or by the tuple of values where there are several."""
 
 _PREFIX: Final = "otel_latency_agent_"
 _LATENESS_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 class _Total(NamedTuple):
-    label: str
+    labels: str
     help: str
 
 
@@ -36,7 +37,17 @@ _TOTALS: Final = {
     "dropped_metric_points": _Total("reason", "Data points taken in and then not shown."),
     "dropped_operations": _Total("reason", "Running operations no longer or not at all watched."),
     "adjusted_spans": _Total("reason", "Spans counted with their times corrected."),
+    "notifications": _Total("notifier outcome", "Notifications that were delivered, retried, given up or dropped."),
+    "rule_missed_evaluations": _Total("group", "Evaluations that were left out because those before took too long."),
     "overflowed_series": _Total("kind", "Times a new label set found no room and was counted in an overflow series."),
+}
+
+
+_GAUGES: Final = {
+    "rules": "Alerting and recording rules that are evaluated.",
+    "rules_failing": "Rules that could not be evaluated when they were last due.",
+    "rules_reload_successful": "Whether the rule files were right when they were last read.",
+    "queued_notifications": "Notifications on their way.",
 }
 
 
@@ -44,10 +55,18 @@ class AgentMetrics:
     """The registry, and what fills it.
 
     *totals* names the sources by the keys of the table above: `{"dropped_spans": lambda: aggregator.dropped}`. A
-    source answers running totals by label value, and may be absent until there is somebody who counts.
+    source answers running totals by label value, and may be absent until there is somebody who counts. *gauges* does
+    so for single values.
     """
 
-    def __init__(self, *, version: str, series: Callable[[], float], totals: Mapping[str, Read]) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        series: Callable[[], float],
+        totals: Mapping[str, Read],
+        gauges: Mapping[str, Callable[[], float]] | None = None,
+    ) -> None:
         self.registry = CollectorRegistry()
         self._series = series
         self._totals = {name: (_TOTALS[name], read) for name, read in totals.items()}
@@ -56,6 +75,8 @@ class AgentMetrics:
         build.labels(version).set(1)
         self._gauge("series", "Label sets held by the aggregator.").set_function(series)
         self._gauge("resident_memory_bytes", "Resident memory of the agent.").set_function(resident_memory_bytes)
+        for name, read in (gauges or {}).items():
+            self._gauge(name, _GAUGES[name]).set_function(read)
         self._lateness = Histogram(
             _PREFIX + "tick_lateness_seconds",
             "How long after its grid point each tick fired.",
@@ -72,14 +93,14 @@ class AgentMetrics:
     def collect(self) -> Iterable[CounterMetricFamily]:
         """What prometheus_client asks of a custom collector."""
         for name, (total, read) in self._totals.items():
-            family = CounterMetricFamily(_PREFIX + name, total.help, labels=[total.label])
-            for value, count in dict(read()).items():
-                family.add_metric([value], count)
+            family = CounterMetricFamily(_PREFIX + name, total.help, labels=total.labels.split())
+            for values, count in dict(read()).items():
+                family.add_metric([values] if isinstance(values, str) else values, count)
             yield family
 
     def figures(self) -> dict[str, object]:
         """The same as plain values, for /status."""
-        totals = {f"{name}_total": dict(read()) for name, (_, read) in self._totals.items()}
+        totals = {f"{name}_total": _plain(read()) for name, (_, read) in self._totals.items()}
         return {
             **totals,
             "series": self._series(),
@@ -89,6 +110,10 @@ class AgentMetrics:
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(_PREFIX + name, text, registry=self.registry)
+
+
+def _plain(totals: Mapping[Any, float]) -> dict[str, float]:
+    return {key if isinstance(key, str) else " ".join(key): count for key, count in totals.items()}
 
 
 def resident_memory_bytes() -> int:

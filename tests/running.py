@@ -97,14 +97,21 @@ def command(*arguments: str) -> list[str]:
 
 @contextmanager
 def running_agent(
-    settings: Mapping[str, str] | None = None, *, prefix: Sequence[str] = (), is_reachable: bool = True
+    settings: Mapping[str, str] | None = None,
+    *,
+    prefix: Sequence[str] = (),
+    is_reachable: bool = True,
+    files: Mapping[str, str] | None = None,
 ) -> Iterator[RunningAgent]:
     """Start an agent behind the command *prefix* (which has to `exec` it), and end it after the block.
 
-    One that *prefix* shuts off the network is not reachable: then its log has to do.
+    *files* are written to its directory first: `otel-latency.yaml`, say. One that *prefix* shuts off the network is not
+    reachable: then its log has to do.
     """
     with tempfile.TemporaryDirectory() as directory:
         log_file = Path(directory, "agent.log")
+        for name, text in (files or {}).items():
+            Path(directory, name).write_text(text, encoding="utf-8")
         begun = time.perf_counter()
         with log_file.open("wb") as log:
             process = subprocess.Popen(

@@ -21,6 +21,8 @@ COMMANDS = {
     "agent": "receive OTLP and serve percentiles, until stopped",
     "demo": "watch an agent at work: it runs one, and a synthetic voice pipeline beside it",
     "check": "say whether configuration files are right",
+    "rules": "run unit tests of alert and recording rules",
+    "slo": "turn service level objectives into Prometheus rules",
     "healthcheck": "ask a running agent whether it is well",
 }
 INTERRUPTED, READER_GONE = 130, 141  # as a shell reports a program that SIGINT or SIGPIPE ended

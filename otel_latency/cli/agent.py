@@ -24,12 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config, os.environ)
+    place = arguments.config or DEFAULT_FILE
     from otel_latency import agent  # after the file was found right: it brings aiohttp and grpc
 
     try:
-        return agent.run(config)
+        return agent.run(config, Path(place).parent)
     except ConfigError as error:
-        place = arguments.config or DEFAULT_FILE
         if not Path(place).exists():
             raise
         raise ConfigError(f"{place}: {error}") from error

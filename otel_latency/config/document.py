@@ -19,7 +19,7 @@ import yaml
 from otel_latency.errors import ConfigError
 
 MAX_DEPTH = 20
-_LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTROL_CHARACTER = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -38,16 +38,16 @@ Tree: TypeAlias = "Text | list[Tree] | dict[str, Tree] | None"
 def parse(text: str, place: str) -> Tree:
     """The one document in *text*; None when it holds comments only. Raises ConfigError, which *place* begins."""
     try:
-        _refuse_control_characters(text)
-        return _document(yaml.parse(text, Loader=_LOADER))
-    except _Refused as error:
+        refuse_control_characters(text)
+        return _document(yaml.parse(text, Loader=LOADER))
+    except Refused as error:
         refused = error
     except yaml.MarkedYAMLError as error:
-        refused = _in_our_words(error, text)
+        refused = in_our_words(error, text)
     raise ConfigError(f"{place}:{refused.line}:{refused.column}: {refused.text}")
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Where, with line and column from 1, and what: fact and cure."""
 
     def __init__(self, line: int, column: int, text: str) -> None:
@@ -57,9 +57,9 @@ class _Refused(Exception):
         self.text = text
 
 
-def _refused(event: yaml.Event, text: str) -> _Refused:
+def _refused(event: yaml.Event, text: str) -> Refused:
     assert event.start_mark is not None
-    return _Refused(_line(event), event.start_mark.column + 1, text)
+    return Refused(_line(event), event.start_mark.column + 1, text)
 
 
 def _line(event: yaml.Event) -> int:
@@ -67,11 +67,11 @@ def _line(event: yaml.Event) -> int:
     return event.start_mark.line + 1
 
 
-def _refuse_control_characters(text: str) -> None:
+def refuse_control_characters(text: str) -> None:
     if found := _CONTROL_CHARACTER.search(text):
         before = text[: found.start()]
         column = found.start() - before.rfind("\n")
-        raise _Refused(before.count("\n") + 1, column, "a control character stands here: remove it")
+        raise Refused(before.count("\n") + 1, column, "a control character stands here: remove it")
 
 
 def _document(events: Iterator[yaml.Event]) -> Tree:
@@ -144,7 +144,7 @@ def _key(event: yaml.Event) -> str:
     return event.value
 
 
-def _in_our_words(error: yaml.MarkedYAMLError, text: str) -> _Refused:
+def in_our_words(error: yaml.MarkedYAMLError, text: str) -> Refused:
     """What the parser means: its own words differ between its C and its Python form, and may quote the file."""
     mark = error.problem_mark
     assert mark is not None
@@ -160,7 +160,7 @@ def _in_our_words(error: yaml.MarkedYAMLError, text: str) -> _Refused:
         cure = "a bracket or a comma is missing before this: close what [ or { has opened"
     else:
         cure = "this is not YAML: check the indentation and the characters just before it"
-    return _Refused(mark.line + 1, mark.column + 1, cure)
+    return Refused(mark.line + 1, mark.column + 1, cure)
 
 
 def _stray_character(character: str) -> str:

@@ -44,6 +44,8 @@ class Reader:
                 return None
             case _, None:
                 return self._wrong(tree, path, "has no value: write one, or remove the key")
+            case kinds.UnionType(), dict():
+                return self._variant(tree, kind, path)
             case kinds.StructType(), dict():
                 return self._section(tree, kind, path)
             case kinds.ListType(), list():
@@ -55,13 +57,27 @@ class Reader:
             case _:
                 return self._wrong(tree, path, f"{_SHAPES[type(tree)]} is not {_wanted(kind, constraint)}")
 
+    def _variant(self, tree: dict[str, Tree], kind: kinds.UnionType, path: str) -> Any:
+        """Of several sections the one whose name stands under their tag."""
+        variants = {member.tag: member for member in kind.types if isinstance(member, kinds.StructType)}
+        key = str(next(iter(variants.values())).tag_field)
+        if key not in tree:
+            return self._wrong(tree, path, f"{key} is missing: add it, and choose {_either(variants)}")
+        name = tree[key]
+        if not isinstance(name, Text) or name.value not in variants:
+            known = [str(variant) for variant in variants]
+            cure = _did_you_mean(name.value, known) if isinstance(name, Text) else f"choose {_either(known)}"
+            return self._wrong(name, _join(path, key), f"unknown {key}: {cure}")
+        others = {each: value for each, value in tree.items() if each != key}
+        return self._section(others, variants[name.value], path)
+
     def _section(self, tree: dict[str, Tree], kind: kinds.StructType, path: str) -> Any:
         noted = len(self.faults)
-        fields = {field.name: field for field in kind.fields}
+        fields = {field.encode_name: field for field in kind.fields}
         values: dict[str, Any] = {}
         for key, value in tree.items():
             if key in fields:
-                values[key] = self.read(value, fields[key].type, _join(path, key))
+                values[fields[key].name] = self.read(value, fields[key].type, _join(path, key))
             else:
                 self._wrong(value, _join(path, key), f"unknown key: {_did_you_mean(key, fields)}")
         for name, field in fields.items():
@@ -98,12 +114,18 @@ class _OutOfRange(ValueError):
 
 def _unwrap(kind: Kind, tree: Tree) -> tuple[Mapping[str, Any], Kind]:
     """What annotates the kind, and the kind itself; of a union the member that has the shape of *tree*."""
-    if isinstance(kind, kinds.UnionType):
+    if isinstance(kind, kinds.UnionType) and not _is_tagged(kind, tree):
         fitting = [member for member in kind.types if _fits(member, tree)]
         return _unwrap((fitting or kind.types)[0], tree)
     if isinstance(kind, kinds.Metadata):
         return {**(kind.extra_json_schema or {}), **(kind.extra or {})}, kind.type
     return {}, kind
+
+
+def _is_tagged(kind: kinds.UnionType, tree: Tree) -> bool:
+    """Whether the shape of *tree* does not tell which of the union it is, and a tag has to."""
+    fitting = [member for member in kind.types if isinstance(member, kinds.StructType)]
+    return isinstance(tree, dict) and len(fitting) > 1
 
 
 def _fits(kind: Kind, tree: Tree) -> bool:
@@ -137,7 +159,8 @@ def _convert(text: str, kind: Kind, constraint: Mapping[str, Any]) -> Any:
         case kinds.BoolType():
             return _one_of(text, ("true", "false")) == "true"
         case kinds.LiteralType():
-            return _one_of(text, kind.values)
+            choices = {str(choice): choice for choice in kind.values}
+            return choices[_one_of(text, choices)]
         case kinds.IntType():
             return _within(int(_matching(text, r"-?(?:0|[1-9]\d{0,17})")), kind.ge, kind.le)
         case kinds.StrType():
@@ -146,7 +169,7 @@ def _convert(text: str, kind: Kind, constraint: Mapping[str, Any]) -> Any:
             low, high = (cls.parse(constraint[bound]) for bound in ("at_least", "at_most"))
             return _within(cls.parse(text), low, high)
         case kinds.CustomType(cls=cls) if cls is Secret:
-            return Secret(text)
+            return Secret(_matching(text, constraint.get("pattern", "(?s:.*)")))
         case _:
             raise TypeError(f"no field of the configuration can be a {kind}")
 
@@ -199,8 +222,8 @@ def _range(kind: Kind, constraint: Mapping[str, Any]) -> str:
 
 def _either(choices: Collection[Any]) -> str:
     """`a, b or c`"""
-    *most, last = choices
-    return f"{', '.join(most)} or {last}" if most else str(last)
+    *most, last = map(str, choices)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _did_you_mean(key: str, known: Collection[str]) -> str:

@@ -6,9 +6,14 @@ receives its own section. Unknown keys are errors; see `config.load` for how a f
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, dataclass_transform
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Annotated, Final, Literal, dataclass_transform
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
+from msgspec.structs import force_setattr
 
 from otel_latency.config.values import Duration, Secret, Size
 
@@ -24,6 +29,7 @@ Address = Annotated[
 ]
 Interval = Annotated[Duration, Meta(extra={"at_least": "100ms", "at_most": "1d"})]
 Retention = Annotated[Duration, Meta(extra={"at_least": "1s", "at_most": "30d"})]
+Latency = Annotated[Duration, Meta(extra={"at_least": "1ms", "at_most": "1h"})]
 Limit = Annotated[Size, Meta(extra={"at_least": "1KiB", "at_most": "1GiB"})]
 URL = Annotated[
     str, Meta(pattern=r"https?://[^/\s]+(/\S*)?", description="a URL", examples=["https://api.example.com/health"])
@@ -32,6 +38,25 @@ HostPort = Annotated[
     str,
     Meta(pattern=r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}", description="host:port", examples=["db.example.com:5432"]),
 ]
+SecretURL = Annotated[
+    Secret,
+    Meta(
+        description="a URL",
+        examples=["https://hooks.example.com/alerts"],
+        extra={"pattern": r"https?://[^/\s]+(/\S*)?"},
+    ),
+]
+File = Annotated[str, Meta(pattern=r"[^\0]+", description="a file name", examples=["/run/secrets/slack-webhook-url"])]
+MailAddress = Annotated[
+    str,
+    Meta(pattern=r"[^\s@<>,;:\"()]+@[\w.\[\]:-]+", description="a mail address", examples=["oncall@example.com"]),
+]
+LabelName = Annotated[
+    str, Meta(pattern=r"[a-zA-Z_][a-zA-Z0-9_]*|\.\.\.", description="a label name", examples=["alertname"])
+]
+Wait = Annotated[Duration, Meta(extra={"at_least": "0s", "at_most": "1h"})]
+Repeat = Annotated[Duration, Meta(extra={"at_least": "10s", "at_most": "30d"})]
+AlertCount = Annotated[int, Meta(ge=0, description="a count of alerts")]
 Target = Annotated[
     str,
     Meta(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", description="module:Class", examples=["shop.ops:QueueDepth"]),
@@ -50,7 +75,14 @@ class Misfit(ValueError):
         self.key = key
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _check_names(path: str, names: Sequence[str]) -> None:
+    """Each item of the list at *path* is to have a name of its own."""
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise Misfit(f"{path}[{index}].name", f"{path}[{names.index(name)}] has the same name: choose another")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 class Section(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Frozen; a key that is not a field is an error."""
 
@@ -134,10 +166,7 @@ class Collect(Section):
     checks: list[Check] = []
 
     def __post_init__(self) -> None:
-        names = [check.name for check in self.checks]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise Misfit(f"checks[{index}].name", f"checks[{names.index(name)}] has the same name: choose another")
+        _check_names("checks", [check.name for check in self.checks])
 
 
 class Aggregate(Section):
@@ -149,6 +178,190 @@ class Aggregate(Section):
     """How long a turn is waited for once its spans are put together; so far each span counts by itself."""
 
 
+class Rules(Section):
+    """Prometheus rule files, evaluated over what `/metrics` shows."""
+
+    files: list[str] = []
+    """Paths and globs, from the directory of the configuration; read again on SIGHUP and when they change."""
+    interval: Interval = Duration(1.0)
+    """How often groups that name no interval are evaluated."""
+    sample_interval: Interval = Duration(1.0)
+    semantics: Literal[2, 3] = 3
+    """Whose major version's semantics expressions have; see Prometheus' migration guide to version 3."""
+    resend_delay: Interval = Duration(60.0)
+    """A firing alert is handed to the notifiers again after this long."""
+    max_bytes: Limit = Size(32 << 20)
+    """Memory for the samples that rules look back on; a rule that would need more is refused."""
+    target_labels: dict[str, str] = {}
+    """Added to every series, as Prometheus adds those of a scraped target; `job` and `instance` are set anyway."""
+    external_labels: dict[str, str] = {}
+    """Added to every alert that is sent."""
+    external_url: URL | None = None
+    """Where people find this agent; links in notifications begin with it."""
+
+
+class LatencyTarget(Section):
+    """What a stage or milestone should take: within `best` it is excellent, above `critical` it is broken."""
+
+    best: Latency | None = None
+    target: Latency | None = None
+    critical: Latency | None = None
+
+    def __post_init__(self) -> None:
+        levels = [(name, getattr(self, name)) for name in ("best", "target", "critical")]
+        known = [(name, seconds) for name, seconds in levels if seconds is not None]
+        for (lower, low), (upper, high) in pairwise(known):
+            if low > high:
+                raise Misfit(lower, f"{low:g} s is more than {upper}, {high:g} s: exchange the two")
+
+
+def _target(target: float, critical: float | None = None, *, best: float | None = None) -> LatencyTarget:
+    best, critical = (None if seconds is None else Duration(seconds) for seconds in (best, critical))
+    return LatencyTarget(target=Duration(target), critical=critical, best=best)
+
+
+DEFAULT_TARGETS: Final[Mapping[str, LatencyTarget]] = MappingProxyType(
+    {
+        "audio": _target(0.05, 0.1),
+        "stt": _target(0.15, 0.3),
+        "classification": _target(0.1, 0.2),
+        "retrieval": _target(0.5, 1.0),
+        "llm": _target(1.5, 3.0),
+        "tts": _target(0.2, 0.5),
+        "first_token": _target(0.5),
+        "first_sentence": _target(0.8),
+        "tts_start": _target(1.0),
+        "first_audio": _target(1.5, best=1.0),
+    }
+)
+"""The one place of our thresholds: what a voice assistant needs for its answers to feel immediate."""
+
+
+class NotifierSection(Section):
+    """What every notifier has; `type` in the file says which of them it is."""
+
+    name: Name
+    match: dict[str, str] = {}
+    """Labels of the alerts it is for: `critical`, `!=info`, `=~critical|page` or `!~test.*`."""
+    group_by: list[LabelName] = field(default_factory=lambda: ["alertname"])
+    """Alerts alike in these labels are one notification; `...` stands for all labels."""
+    group_wait: Wait = Duration(0.0)
+    """How long the first notification of a group waits for more alerts."""
+    repeat_interval: Repeat = Duration(4 * 3600.0)
+    send_resolved: bool = True
+
+    def __post_init__(self) -> None:
+        for label, condition in self.match.items():
+            _check_condition(label, condition)
+
+
+def _check_condition(label: str, condition: str) -> None:
+    if condition[:2] not in {"=~", "!~"}:
+        return
+    try:
+        re.compile(condition[2:])
+    except re.error as error:
+        where = "" if error.pos is None else f" at its character {error.pos + 1}"
+        key = f"match.{label}" if re.fullmatch(r"\w{1,40}", label, re.ASCII) else "match"
+        raise Misfit(key, f"the pattern is wrong{where}: write one such as =~critical|page") from None
+
+
+def _check_one_of(section: Section, value: str, file: str) -> None:
+    """Of the keys *value*, a secret, and *file*, where it can be read, one is to be set."""
+    is_set = [getattr(section, key) is not None for key in (value, file)]
+    if not any(is_set):
+        raise Misfit("", f"neither {value} nor {file} is set: write one of them")
+    if all(is_set):
+        raise Misfit("", f"both {value} and {file} are set: keep one")
+
+
+class WebhookNotifier(NotifierSection, tag_field="type", tag="webhook"):
+    """Alertmanager's webhook format, to any address."""
+
+    url: SecretURL | None = None
+    url_file: File | None = None
+    headers: dict[str, Secret] = {}
+    header_files: dict[str, File] = {}
+    """Headers whose value is in a file."""
+    max_alerts: AlertCount = 0
+    """The most alerts in one notification; 0 sends all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_one_of(self, "url", "url_file")
+        for key, names in (("headers", self.headers), ("header_files", self.header_files)):
+            if not all(re.fullmatch(r"[A-Za-z0-9-]{1,100}", name, re.ASCII) for name in names):
+                raise Misfit(key, "a name is not that of a header: write one such as Authorization")
+        if not all(value.reveal().isprintable() for value in self.headers.values()):
+            raise Misfit("headers", "a value has characters that no header has: write it on one line")
+
+
+class SlackNotifier(NotifierSection, tag_field="type", tag="slack"):
+    """An incoming webhook of Slack, or of what speaks like it."""
+
+    webhook_url: SecretURL | None = None
+    webhook_url_file: File | None = None
+    channel: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_one_of(self, "webhook_url", "webhook_url_file")
+
+
+class PagerDutyNotifier(NotifierSection, tag_field="type", tag="pagerduty"):
+    """PagerDuty's Events API v2."""
+
+    routing_key: Secret | None = None
+    routing_key_file: File | None = None
+    url: SecretURL = Secret("https://events.pagerduty.com/v2/enqueue")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_one_of(self, "routing_key", "routing_key_file")
+
+
+class EmailNotifier(NotifierSection, tag_field="type", tag="email", kw_only=True):
+    smarthost: HostPort
+    sender: MailAddress = field(name="from")
+    to: list[MailAddress]
+    require_tls: bool = True
+    username: str = ""
+    password: Secret | None = None
+    password_file: File | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.to:
+            raise Misfit("to", "nobody is named: write at least one address")
+        if self.username:
+            _check_one_of(self, "password", "password_file")
+            if not self.require_tls:
+                raise Misfit("require_tls", "a password is only sent over TLS: write true, or remove username")
+        elif self.password is not None or self.password_file is not None:
+            raise Misfit("", "a password is set without username: add it")
+
+
+class AlertmanagerNotifier(NotifierSection, tag_field="type", tag="alertmanager"):
+    """Hands alerts to an Alertmanager, every minute while they fire, so `repeat_interval` is left to it."""
+
+    url: SecretURL | None = None
+    url_file: File | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_one_of(self, "url", "url_file")
+
+
+AnyNotifier = WebhookNotifier | SlackNotifier | PagerDutyNotifier | EmailNotifier | AlertmanagerNotifier
+
+
+class Store(Section):
+    """What survives a restart: the states of alerts, and notifications on their way."""
+
+    path: File = "otel-latency-data"
+    """A directory, from that of the configuration; made when something is to be written."""
+
+
 class Config(Section):
     """The whole file."""
 
@@ -156,8 +369,15 @@ class Config(Section):
     web: Web = Web()
     collect: Collect = Collect()
     aggregate: Aggregate = Aggregate()
+    store: Store = Store()
+    targets: dict[str, LatencyTarget] = {}
+    """By stage or milestone. An entry takes the place of the default of its name; an empty one takes it away."""
+    rules: Rules = Rules()
+    notify: list[AnyNotifier] = []
 
     def __post_init__(self) -> None:
+        _check_names("notify", [notifier.name for notifier in self.notify])
+        force_setattr(self, "targets", {**DEFAULT_TARGETS, **self.targets})
         listeners: dict[str, Listener] = {"web": self.web}
         if self.otlp.grpc.enabled:
             listeners = {"otlp.grpc": self.otlp.grpc, **listeners}
@@ -170,21 +390,32 @@ class Config(Section):
 
 
 __all__ = [
+    "DEFAULT_TARGETS",
     "OTLP",
     "Aggregate",
+    "AlertmanagerNotifier",
+    "AnyNotifier",
     "Check",
     "Collect",
     "Config",
     "Duration",
+    "EmailNotifier",
     "GRPCReceiver",
     "HTTPReceiver",
     "Host",
+    "LatencyTarget",
     "Listener",
     "Misfit",
+    "NotifierSection",
+    "PagerDutyNotifier",
     "Process",
+    "Rules",
     "Secret",
     "Section",
     "Size",
+    "SlackNotifier",
+    "Store",
     "UserCollector",
     "Web",
+    "WebhookNotifier",
 ]

@@ -143,7 +143,7 @@ _AGENT: Final = {
     "otel_latency_agent_rules": metric("gauge"),
     "otel_latency_agent_rules_failing": metric("gauge"),
     "otel_latency_agent_rules_reload_successful": metric("gauge"),
-    "otel_latency_agent_rule_missed_evaluations": metric("gauge"),
+    "otel_latency_agent_rule_missed_evaluations_total": metric("counter", "group"),
     "otel_latency_agent_queued_notifications": metric("gauge"),
     "otel_latency_agent_notifications_total": metric("counter", "notifier", "outcome"),
     "otel_latency_agent_forwarded_spans_total": metric("counter", "destination"),

@@ -25,7 +25,12 @@ NAMES = (
     "instrument_span",
     "instrument_stream",
     "instrument_nobody",
+    "sessions",
+    "imports",
     "log_timing",
+    "concurrency",
+    "rules",
+    "alerting",
 )
 TABLES = ("collect_cost",)
 """Those that print a table for people, and have no bar."""

@@ -34,6 +34,7 @@ collect:
     - {name: no, http: "https://api.openai.com/v1/models", interval: 5s, timeout: 2s, required: true}
     - {name: 1.10, tcp: "[::1]:5432"}
 aggregate: {max_series: 10, expire_after: 1h, turn_timeout: 30s}
+targets: {stt: {target: 150ms, critical: 300ms}, first_audio: {best: 1s, target: 1500ms}, tts: }
 """
 
 
@@ -62,7 +63,7 @@ def test_fault(fault, monkeypatch):
 def test_pure_python_parser(fault, monkeypatch):
     """Where PyYAML was built without its C parser the messages are the same, columns included."""
     monkeypatch.chdir(TESTDATA)
-    monkeypatch.setattr(document, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(document, "LOADER", yaml.SafeLoader)
     assert Path(f"{fault}.txt").read_text() == "".join(f"{error}\n" for error in faults(f"{fault}.yaml", ENVIRON))
 
 
@@ -108,6 +109,65 @@ def test_everything(write):
         config.aggregate.expire_after,
         config.aggregate.turn_timeout,
     )
+    assert [(None, 0.15, 0.3), (1.0, 1.5, None), (None, None, None)] == [
+        (config.targets[name].best, config.targets[name].target, config.targets[name].critical)
+        for name in ("stt", "first_audio", "tts")
+    ]
+
+
+NOTIFIERS = """\
+notify:
+  - {name: a, type: webhook, url: "https://h.example.com/${env:CANARY}",
+     headers: {Authorization: "Bearer ${env:CANARY}"}, header_files: {X-Key: /run/key}, max_alerts: 5,
+     match: {severity: "=~critical|page"}, group_by: [alertname, stage], group_wait: 30s,
+     repeat_interval: 12h, send_resolved: false}
+  - {type: slack, name: b, webhook_url_file: /run/slack, channel: "#oncall"}
+  - {name: c, type: pagerduty, routing_key: "${env:CANARY}", url: "https://events.eu.pagerduty.com/v2/enqueue"}
+  - {name: d, type: email, smarthost: "[::1]:587", from: a@example.com, to: [b@example.com], username: u, password: p}
+  - {name: e, type: alertmanager, url: "http://alertmanager:9093"}
+"""
+
+
+def test_every_notifier(write):
+    """Each type of notifier has its own keys beside the common ones, and shows none of its secrets."""
+    write(NOTIFIERS)
+    config = load(None, ENVIRON)
+    webhook, slack, pagerduty, email, alertmanager = config.notify
+    assert (f"https://h.example.com/{CANARY}", f"Bearer {CANARY}", {"X-Key": "/run/key"}) == (
+        webhook.url.reveal(),
+        webhook.headers["Authorization"].reveal(),
+        webhook.header_files,
+    )
+    assert (5, {"severity": "=~critical|page"}, ["alertname", "stage"], 30.0, 43200.0, False) == (
+        webhook.max_alerts,
+        webhook.match,
+        webhook.group_by,
+        webhook.group_wait,
+        webhook.repeat_interval,
+        webhook.send_resolved,
+    )
+    assert (None, "/run/slack", "#oncall") == (slack.webhook_url, slack.webhook_url_file, slack.channel)
+    assert ({}, ["alertname"], 0.0, 14400.0, True) == (
+        slack.match,
+        slack.group_by,
+        slack.group_wait,
+        slack.repeat_interval,
+        slack.send_resolved,
+    )
+    assert (CANARY, "https://events.eu.pagerduty.com/v2/enqueue") == (
+        pagerduty.routing_key.reveal(),
+        pagerduty.url.reveal(),
+    )
+    assert ("[::1]:587", "a@example.com", ["b@example.com"], True, "u", "p") == (
+        email.smarthost,
+        email.sender,
+        email.to,
+        email.require_tls,
+        email.username,
+        email.password.reveal(),
+    )
+    assert "http://alertmanager:9093" == alertmanager.url.reveal()
+    assert CANARY not in repr(config)
 
 
 def test_defaults(write):

@@ -1,6 +1,18 @@
 import pytest
 
-from otel_latency.config.sections import OTLP, Check, Collect, Config, GRPCReceiver, HTTPReceiver, Misfit, Web
+from otel_latency.config.sections import (
+    DEFAULT_TARGETS,
+    OTLP,
+    Check,
+    Collect,
+    Config,
+    Duration,
+    GRPCReceiver,
+    HTTPReceiver,
+    LatencyTarget,
+    Misfit,
+    Web,
+)
 
 
 def test_listeners_may_share_port_zero():
@@ -24,3 +36,10 @@ def test_misfits(key, make):
     with pytest.raises(Misfit) as raised:
         make()
     assert key == raised.value.key
+
+
+def test_targets_take_the_place_of_defaults():
+    """An entry is all that holds for its name, an empty one takes the default away, and the others stay."""
+    stt = LatencyTarget(critical=Duration(0.4))
+    config = Config(targets={"stt": stt, "llm": LatencyTarget()})
+    assert {**DEFAULT_TARGETS, "stt": stt, "llm": LatencyTarget()} == config.targets

@@ -46,6 +46,8 @@ from otel_latency.rules.promql.values import Element, Semantics, Value, Vector
 from otel_latency.rules.series import Series
 
 Select = Callable[[Sequence[Matcher]], Sequence[Series]]
+Known = dict[Node, Value]
+"""Parts of expressions and what they yielded, all at one moment."""
 Args = tuple[Node, ...]
 _RANGES = (MatrixSelector, Subquery)
 
@@ -59,15 +61,17 @@ def evaluate(
     interval_ms: int = 60_000,
     lookback_ms: int = 300_000,
     delays_name_removal: bool = False,
+    known: Known | None = None,
 ) -> Value:
     """The value of *node* at *at_ms*; *interval_ms* is the step of subqueries that name none.
 
     With *delays_name_removal* metric names go at the end, as with Prometheus' feature flag of that name, and not as
-    soon as a function drops them. Raises EvaluationError when the series do not fit the expression, and for a range,
-    which is no value.
+    soon as a function drops them. *known* holds what parts of expressions yielded at this moment, and is added to; give
+    the same to all expressions as long as no series changes. Raises EvaluationError when the series do not fit the
+    expression, and for a range, which is no value.
     """
     nameless = WITH_DROPPED_NAME if delays_name_removal else WITHOUT_NAME
-    value = _Evaluation(select, semantics, interval_ms, lookback_ms, nameless).value(node, at_ms)
+    value = _Evaluation(select, semantics, interval_ms, lookback_ms, nameless, at_ms, known).value(node, at_ms)
     return settled(value) if delays_name_removal and isinstance(value, list) else value
 
 
@@ -80,8 +84,19 @@ class _Evaluation:
     interval_ms: int
     lookback_ms: int
     nameless: Memo
+    at_ms: int
+    known: Known | None
 
     def value(self, node: Node, at_ms: int) -> Value:
+        # Two thresholds for one quantile are usual; the steps of a subquery are too many to keep.
+        known = self.known
+        if known is None or at_ms != self.at_ms or not isinstance(node, Call | Aggregation):
+            return self._value(node, at_ms)
+        if node not in known:
+            known[node] = self._value(node, at_ms)
+        return known[node]
+
+    def _value(self, node: Node, at_ms: int) -> Value:
         match node:
             case Binary():
                 return self._binary(node, at_ms)

@@ -6,6 +6,8 @@ import pytest
 from rules.promql.asking import ask
 
 from otel_latency.errors import EvaluationError
+from otel_latency.rules.promql.evaluate import evaluate
+from otel_latency.rules.promql.parse import parse
 
 COUNTER = "c 0+10x10"
 TWO = 'x{a="1"} 1 2 3\nx{a="2"} 10 20 30'
@@ -194,3 +196,19 @@ def test_set_of_elements_where_a_scalar_filters():
     """A comparison with a scalar keeps the element's value, on whichever side the scalar stands."""
     assert {'{__name__="x", a="2"}': 30.0} == ask("x > 3", TWO, at=20) == ask("3 < x", TWO, at=20)
     assert {'{a="1"}': 0.0, '{a="2"}': 1.0} == ask("3 < bool x", TWO, at=20)
+
+
+def test_known_parts():
+    """What an expression shares with one before it is not evaluated again at that moment."""
+    asked = []
+
+    def select(matchers):
+        asked.append(matchers)
+        return []
+
+    known = {}
+    for expression in ("sum(rate(x[5m])) > 1", "sum(rate(x[5m])) > 2", "rate(x[5m]) > 3"):
+        evaluate(parse(expression), select, 60_000, known=known)
+    assert len(asked) == 1
+    evaluate(parse("sum(rate(x[5m])) > 1"), select, 61_000, known={})
+    assert len(asked) == 2

@@ -1,0 +1,64 @@
+"""Asks a running agent's API; for commands that have `--agent URL`."""
+
+from __future__ import annotations
+
+import json
+from http.client import HTTPConnection, HTTPException
+from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
+
+from otel_latency.errors import ConfigError, EvaluationError, OtelLatencyError
+
+DEFAULT_AGENT: Final = "http://127.0.0.1:8080"
+TIMEOUT: Final = 10.0
+
+
+class AgentClient:
+    """The agent at *url*, a plain http address. Raises ConfigError when it is not one."""
+
+    def __init__(self, url: str = DEFAULT_AGENT, *, timeout: float = TIMEOUT) -> None:
+        try:
+            parts = urlsplit(url)
+            is_right = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_right = False
+        if not is_right:
+            raise ConfigError(f"--agent: {url}: this is not a plain http URL: write {DEFAULT_AGENT}")
+        self._url = url.rstrip("/")
+        self._host, self._port, self._prefix = parts.hostname or "", parts.port or 80, parts.path.rstrip("/")
+        self._timeout = timeout
+
+    def get(self, path: str, **arguments: object) -> Any:
+        """The JSON at *path*. Raises OtelLatencyError, with the address and why, when there is none."""
+        shown = {name: value for name, value in arguments.items() if value is not None}
+        query = f"?{urlencode(shown)}" if shown else ""
+        connection = HTTPConnection(self._host, self._port, timeout=self._timeout)
+        try:
+            connection.request("GET", f"{self._prefix}{path}{query}")
+            response = connection.getresponse()
+            body = response.read()
+            status = response.status
+        except TimeoutError:
+            raise self._failed(f"no answer within {self._timeout:g} s") from None
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "strerror", None) or "no HTTP answer"
+            raise self._failed(f"{reason}: is an agent running there? name it with --agent") from None
+        finally:
+            connection.close()
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            raise self._failed(f"{path} answered {status}, and no JSON: is it an agent?") from None
+        if status not in (200, 400, 422):
+            raise self._failed(f"{path} answered {status}")
+        return answer
+
+    def prometheus(self, path: str, **arguments: object) -> Any:
+        """The `data` of an answer in Prometheus' shape. Raises EvaluationError with what the agent says is wrong."""
+        answer = self.get(f"/api/v1/{path}", **arguments)
+        if answer.get("status") != "success":
+            raise EvaluationError(str(answer.get("error", "the agent did not say what is wrong")))
+        return answer["data"]
+
+    def _failed(self, reason: str) -> OtelLatencyError:
+        return OtelLatencyError(f"{self._url}: {reason}")
