@@ -110,21 +110,37 @@ class Judges:
 
     def post(self, depth: int, jobs: int) -> None:
         """Tell the agent, as an application does over OTLP, how deep the queue is and how many jobs there were."""
-        now = str(time.time_ns())
-        gauge = {"name": "depth", "gauge": {"dataPoints": [_point(depth, now)]}}
-        total = {"dataPoints": [_point(jobs, now)], "isMonotonic": True, "aggregationTemporality": 2}
-        metrics = [gauge, {"name": "jobs", "sum": total}]
-        resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}
-        body = {"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": metrics}]}]}
+        body = metrics_of(_gauge({"orders": depth}), _total({"orders": jobs}))
         connection = HTTPConnection("127.0.0.1", self.agent.http_port, timeout=10)
-        connection.request("POST", "/v1/metrics", json.dumps(body), {"Content-Type": "application/json"})
+        connection.request("POST", "/v1/metrics", body, {"Content-Type": "application/json"})
         assert connection.getresponse().status == 200
         connection.close()
 
 
-def _point(value: int, time_ns: str) -> dict:
-    attributes = [{"key": "queue", "value": {"stringValue": "orders"}}]
-    return {"asInt": str(value), "timeUnixNano": time_ns, "startTimeUnixNano": "1", "attributes": attributes}
+def gauge_of(depths: dict[str, int]) -> str:
+    """A request that tells how deep each queue is."""
+    return metrics_of(_gauge(depths))
+
+
+def metrics_of(*metrics: dict) -> str:
+    """An OTLP/JSON request of an application called shop."""
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}
+    return json.dumps({"resourceMetrics": [{"resource": resource, "scopeMetrics": [{"metrics": metrics}]}]})
+
+
+def _gauge(depths: dict[str, int]) -> dict:
+    return {"name": "depth", "gauge": {"dataPoints": [_point(queue, depth) for queue, depth in depths.items()]}}
+
+
+def _total(jobs: dict[str, int]) -> dict:
+    points = [_point(queue, count) for queue, count in jobs.items()]
+    return {"name": "jobs", "sum": {"dataPoints": points, "isMonotonic": True, "aggregationTemporality": 2}}
+
+
+def _point(queue: str, value: int) -> dict:
+    attributes = [{"key": "queue", "value": {"stringValue": queue}}]
+    now = str(time.time_ns())
+    return {"asInt": str(value), "timeUnixNano": now, "startTimeUnixNano": "1", "attributes": attributes}
 
 
 def _near(found: dict[float, str], at: float) -> str:

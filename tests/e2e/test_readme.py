@@ -110,10 +110,15 @@ def test_the_targets_and_programs_it_names_exist():
 
 def test_the_configuration_shown_is_right(tmp_path):
     """Key by key; the Prometheus one is YAML, too."""
-    scrape, config = blocks("yaml")
+    scrape, alerts, config = blocks("yaml")
     file = tmp_path / "otel-latency.yaml"
     file.write_text(config, encoding="utf-8")
     assert load(str(file), {}).collect.checks[0].name == "openai"
+    file.write_text(alerts, encoding="utf-8")
+    found = load(str(file), {"SLACK_WEBHOOK_URL": "http://127.0.0.1:9/"})
+    assert [notifier.name for notifier in found.notify] == ["oncall", "pages", "desk", "all"]
+    assert found.targets["llm"].critical == 3.0
+    assert list(ROOT.glob(found.rules.files[0]))
     assert yaml.safe_load(scrape)["scrape_configs"][0]["job_name"] == "otel-latency"
 
 

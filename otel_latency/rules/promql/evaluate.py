@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import pi
+from typing import Final
 
 from otel_latency.errors import EvaluationError
 from otel_latency.records import Labels
@@ -46,6 +47,9 @@ from otel_latency.rules.promql.values import Element, Semantics, Value, Vector
 from otel_latency.rules.series import Series
 
 Select = Callable[[Sequence[Matcher]], Sequence[Series]]
+MAX_STEPS: Final = 50_000
+"""A day in steps of two seconds; what takes more would hold up every other rule."""
+
 Known = dict[Node, Value]
 """Parts of expressions and what they yielded, all at one moment."""
 Args = tuple[Node, ...]
@@ -86,6 +90,8 @@ class _Evaluation:
     nameless: Memo
     at_ms: int
     known: Known | None
+    steps: list[int] = field(default_factory=lambda: [0])
+    """How many steps subqueries have taken so far, those of the ones inside others included."""
 
     def value(self, node: Node, at_ms: int) -> Value:
         # Two thresholds for one quantile are usual; the steps of a subquery are too many to keep.
@@ -252,6 +258,7 @@ class _Evaluation:
         step_ms = node.step_ms or self.interval_ms
         start_ms = end_ms - node.range_ms
         first_step = start_ms // step_ms + 1 if self.semantics == 3 else -(-start_ms // step_ms)
+        self._take_steps(end_ms // step_ms + 1 - first_step)
         found: dict[Labels, Series] = {}
         for step in range(first_step, end_ms // step_ms + 1):
             for labels, value in self.vector(node.expr, step * step_ms):
@@ -260,6 +267,13 @@ class _Evaluation:
                     series = found[labels] = Series(labels)
                 series.append(step * step_ms, value)
         return list(found.values())
+
+    def _take_steps(self, count: int) -> None:
+        self.steps[0] += max(count, 0)
+        if self.steps[0] > MAX_STEPS:
+            raise EvaluationError(
+                f"the subqueries take more than {MAX_STEPS:,} steps: shorten their ranges or lengthen their steps"
+            )
 
 
 def _parts(all_series: Sequence[Series], span: Span) -> Iterator[tuple[Series, int, int]]:

@@ -212,3 +212,10 @@ def test_known_parts():
     assert len(asked) == 1
     evaluate(parse("sum(rate(x[5m])) > 1"), select, 61_000, known={})
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("expression", ["max_over_time(x[1d:1ms])", "sum_over_time(avg_over_time(x[1h:1s])[1h:1s])"])
+def test_too_many_steps(expression):
+    """A subquery that would hold up every other rule is an error, also when it is two that multiply."""
+    with pytest.raises(EvaluationError, match="more than 50,000 steps"):
+        evaluate(parse(expression), lambda _: [], 100_000_000)
