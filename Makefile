@@ -4,7 +4,7 @@ STAMP := .venv/.complete
 BUILD_FILES := requirements-dev.txt pyproject.toml setup.py scripts/setup.sh scripts/system.sh \
 	$(wildcard otel_latency/*.c otel_latency/*/*.c)
 
-.PHONY: setup run test lint format bench fuzz lock clean help
+.PHONY: setup run test lint format bench fuzz parity lock clean help
 
 setup: $(STAMP) ## make .venv with everything the project needs
 $(STAMP): $(BUILD_FILES)
@@ -33,6 +33,12 @@ bench: $(STAMP) ## compare with named references, in one run each; about ten min
 
 fuzz: $(STAMP) ## damaged requests for the compiled parts, under sanitizers
 	@scripts/fuzz.sh
+
+parity: $(STAMP) ## rules against promtool and crashes, the long tiers; about ten minutes
+	$(BIN)/python -m tests.fuzz.promql 60000
+	$(BIN)/python -m tests.fuzz.alert_states 2000
+	$(BIN)/python -m tests.fuzz.notify_kill 200
+	$(BIN)/python -m tests.fuzz.agent_kill 200
 
 lock: ## renew the locks: newest versions, hashes, no addresses
 	@scripts/lock.sh
