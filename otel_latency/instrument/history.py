@@ -1,7 +1,8 @@
 """What LLM calls of this process took, and how they ended: bounded, by provider and task.
 
 Memory: at most `MAX_KEYS` pairs of provider and task with `LENGTH` outcomes each, about 20 MB if all are full; the pair
-unused for the longest time is forgotten first.
+unused for the longest time is forgotten first. What calls teach for estimates is learnt once somebody asks for one, so
+that those who never do pay nothing for it; then it is up to 16 KiB a task and model.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from otel_latency.predict.estimate import Estimate
-from otel_latency.predict.robust import Past, estimate_from
+from otel_latency.predict import Estimate, Predictor
 from otel_latency.sketch import nearest_rank
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 LENGTH: Final = 200
 MAX_KEYS: Final = 500
-KIN: Final = 50
-"""Calls of the provider's other tasks that stand in for a task without any history."""
+UNLEARNT: Final = 2000
+ANY: Final = ""
+"""Stands for the model where a task is estimated whatever its model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One LLM operation as it ended, at the Unix time `time`; `category` is a failure's (network, api, ...)."""
 
     provider: str
@@ -82,6 +82,8 @@ class History:
         self._length = length
         self._max_keys = max_keys
         self._outcomes: OrderedDict[tuple[str, str], deque[Outcome]] = OrderedDict()
+        self._unlearnt: deque[Outcome] = deque(maxlen=UNLEARNT)
+        self._predictor = Predictor(max_keys=max_keys)
         self._lock = threading.Lock()
 
     def record(self, outcome: Outcome) -> None:
@@ -92,6 +94,8 @@ class History:
             self._outcomes.move_to_end(key)
             while len(self._outcomes) > self._max_keys:
                 self._outcomes.popitem(last=False)
+            if outcome.status == "ok":
+                self._unlearnt.append(outcome)
 
     def of(self, provider: str, task: str) -> list[Outcome]:
         """Oldest first."""
@@ -101,15 +105,29 @@ class History:
     def clear(self) -> None:
         with self._lock:
             self._outcomes.clear()
+            self._unlearnt.clear()
+            self._predictor = Predictor(max_keys=self._max_keys)
 
     def estimate(
         self, task: str, *, provider: str, model: str | None = None, input_tokens: int | None = None
     ) -> Estimate:
         """From successful calls of the model; without any, of the task, of the provider, or LLM calls in general."""
-        of_task = [each for each in self.of(provider, task) if each.status == "ok"]
-        of_model = [each for each in of_task if model is None or each.model == model]
-        kin = of_task or self._of_provider(provider)
-        return estimate_from(_past(of_model), input_tokens=input_tokens, kin=_past(kin))
+        with self._lock:
+            while self._unlearnt:
+                self._learn(self._unlearnt.popleft())
+            known = self._predictor.predict(provider, task, model, input_tokens=input_tokens)
+            if known.samples or not model:
+                return known
+            of_task = self._predictor.predict(provider, task, ANY, input_tokens=input_tokens)
+            return replace(of_task, samples=0) if of_task.samples else known
+
+    def _learn(self, outcome: Outcome) -> None:
+        """As a call of its model, and as one of the task whatever the model."""
+        for model in {outcome.model, ANY}:
+            expected = self._predictor.predict(
+                outcome.provider, outcome.task, model, input_tokens=outcome.input_tokens, now=outcome.time
+            )
+            self._predictor.observe(expected, outcome.seconds, output_tokens=outcome.output_tokens, now=outcome.time)
 
     def summary(self, task: str, *, provider: str) -> Summary:
         outcomes = self.of(provider, task)
@@ -129,17 +147,8 @@ class History:
             errors=dict(Counter(each.category for each in outcomes if each.category)),
         )
 
-    def _of_provider(self, provider: str) -> list[Outcome]:
-        with self._lock:
-            found = [each for (of, _), kept in self._outcomes.items() if of == provider for each in kept]
-        return [each for each in found if each.status == "ok"][-KIN:]
-
 
 _QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
-
-
-def _past(outcomes: Sequence[Outcome]) -> list[Past]:
-    return [Past(each.seconds, each.input_tokens) for each in outcomes]
 
 
 history: Final = History()
@@ -152,14 +161,15 @@ def remember(call: LLMCall, failure: BaseException | None) -> None:
 
 def outcome_of(call: LLMCall, failure: BaseException | None, seconds: float, retries: int = 0) -> Outcome:
     """How *call* ended, after *seconds*."""
+    tokens = call.tokens
     return Outcome(
         provider=call.provider,
         task=call.task,
         seconds=seconds,
         status=call.status,
         model=call.model or "",
-        input_tokens=_whole(call.tokens.get("input_tokens")),
-        output_tokens=_whole(call.tokens.get("output_tokens")),
+        input_tokens=_whole(tokens.get("input_tokens")),
+        output_tokens=_whole(tokens.get("output_tokens")),
         retries=retries,
         category=_category(failure),
         error_type="" if failure is None else type(failure).__name__,

@@ -9,9 +9,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import ceil, exp, floor, log, log10
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from otel_latency.predict.habits import Launch
+    from otel_latency.predict.tokens import TokenTime
 
 LEVELS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 LITTLE: Final = 10
@@ -20,14 +24,24 @@ ENOUGH: Final = 50
 CLOSE: Final = 0.25
 TINY: Final = 1e-6
 LEAST_SLOPE: Final = 0.05
+FASTEST: Final = 10.0
+PACE_TRUST: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An expected duration; `quantiles` are seconds at `LEVELS`, ascending, from `samples` past operations."""
+    """An expected duration; `quantiles` are seconds at `LEVELS`, ascending, from `samples` past operations.
+
+    Of what is left of a running operation, `elapsed` is what it took so far, and `shown` the upper end that was shown
+    when it began. `launch` and `tokens` are the predictor's: what was known then, and the time per output token.
+    """
 
     quantiles: Sequence[float]
     samples: int = 0
+    launch: Launch | None = field(default=None, repr=False, compare=False)
+    tokens: TokenTime | None = field(default=None, repr=False, compare=False)
+    elapsed: float = 0.0
+    shown: float = math.inf
 
     @property
     def seconds(self) -> float:
@@ -57,6 +71,8 @@ class Estimate:
     @property
     def text(self) -> str:
         """For people: the range, in words that tell how much history is behind it."""
+        if self.elapsed:
+            return self._text_of_rest()
         if self.samples < LITTLE:
             return f"estimated {self.range_text} (limited historical data)"
         return f"{'usually' if self.samples < ENOUGH else 'typically'} takes {self.range_text}"
@@ -87,16 +103,45 @@ class Estimate:
         share = (log(seconds) - below) / (above - below)
         return 1 - (LEVELS[index - 1] + share * (LEVELS[index] - LEVELS[index - 1]))
 
-    def remaining(self, elapsed: float) -> Estimate:
-        """What is still to come after *elapsed* seconds, given that it is not over: more than nothing, however late."""
+    def remaining(self, elapsed: float, tokens_so_far: float | None = None) -> Estimate:
+        """What is still to come after *elapsed* seconds, given that it is not over: more than nothing, however late.
+
+        With *tokens_so_far* of a streamed answer, at this call's own pace: what counts then is how far it has come.
+        """
         if elapsed <= 0:
             return self
+        pace = self._pace(elapsed, tokens_so_far)
+        left = [pace * end - elapsed for end in self._ends(elapsed / pace)]
+        return replace(
+            self,
+            quantiles=tuple([max(each, TINY) for each in left]),
+            elapsed=self.elapsed + elapsed,
+            shown=self.shown if self.elapsed else self.high,
+        )
+
+    def _pace(self, elapsed: float, tokens: float | None) -> float:
+        """How many times slower than expected *tokens* tokens have come; the first few say little."""
+        if self.tokens is None or self.launch is None or not tokens or self.tokens.count < LITTLE:
+            return 1.0
+        expected = self.tokens.so_far(tokens, self.launch.in_flight, self.launch.speed)
+        pace = min(max(elapsed / max(expected, TINY), 1 / FASTEST), FASTEST)
+        return float(pace ** (PACE_TRUST * self.tokens.clarity()))
+
+    def _ends(self, elapsed: float) -> list[float]:
+        """The whole at `LEVELS`, given that it is longer than *elapsed*."""
         if elapsed >= self._at(-1):
-            ends = [elapsed * math.pow(1 - level, -self._tail_slope()) for level in LEVELS]
-        else:
-            still_running = self.tail(elapsed)
-            ends = [self.quantile(1 - (1 - level) * still_running) for level in LEVELS]
-        return Estimate(tuple(max(end - elapsed, TINY) for end in ends), self.samples)
+            return [elapsed * math.pow(1 - level, -self._tail_slope()) for level in LEVELS]
+        still_running = self.tail(elapsed)
+        return [self.quantile(1 - (1 - level) * still_running) for level in LEVELS]
+
+    def _text_of_rest(self) -> str:
+        """The upper end stays where it was shown first, until it has passed: a bar never runs backwards."""
+        until_shown = self.shown - self.elapsed
+        if until_shown <= 0:
+            return f"longer than 9 in 10 before it, likely {self.range_text} more"
+        if until_shown <= self.seconds:
+            return f"at least {_two_digits(self.low, floor)} seconds left"
+        return f"{_two_digits(self.low, floor)}\N{EN DASH}{_two_digits(min(self.high, until_shown), ceil)} seconds left"
 
     def _at(self, index: int) -> float:
         return max(self.quantiles[index], TINY)

@@ -75,3 +75,20 @@ def test_rounded_outwards(range_, text):
     low, high = range_
     quantiles = (low,) * 6 + ((low + high) / 2,) + (high,) * 6
     assert text == Estimate(quantiles, 60).range_text
+
+
+def test_shown_end():
+    """While it runs the upper end that was shown stays, until it has passed; then it says so."""
+    high, ends = LOGNORMAL.high, []
+    for tenth in range(1, 300):
+        text = LOGNORMAL.remaining(tenth / 10).text
+        assert ("longer than 9 in 10" in text) == (tenth / 10 >= high)
+        if "\N{EN DASH}" in text and "longer" not in text:
+            ends.append(tenth / 10 + float(text.split("\N{EN DASH}")[1].split()[0]))
+    assert (True, True) == (len(ends) > 20, all(high <= end <= high + 1 for end in ends))
+
+
+def test_rest_of_rest():
+    """What is left of what is left counts from the beginning."""
+    once, twice = LOGNORMAL.remaining(8.0), LOGNORMAL.remaining(5.0).remaining(3.0)
+    assert (8.0, pytest.approx(once.seconds, rel=0.1)) == (twice.elapsed, twice.seconds)
