@@ -328,6 +328,17 @@ def field(thing: Any, name: str) -> Any:
     return thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
 
 
+def fields_of(thing: Any) -> Mapping[str, Any] | None:
+    """All that `field` would find, of a dict or a pydantic model; None for what has to be asked for each."""
+    if isinstance(thing, dict):
+        return thing
+    if not hasattr(type(thing), "__pydantic_extra__"):
+        return None
+    own: dict[str, Any] = thing.__dict__
+    extra = thing.__pydantic_extra__
+    return {**extra, **own} if extra else own
+
+
 def _get(thing: Any, name: str) -> Any:
     """A field that is expected to be there."""
     return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)

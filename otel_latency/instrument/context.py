@@ -8,9 +8,11 @@ later looks behind it. A task that outlives its turn does belong to it: that tur
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Final, cast
 
+from opentelemetry import baggage
 from opentelemetry.context import Context, attach, create_key, get_current
 from opentelemetry.trace import INVALID_SPAN, Span, set_span_in_context
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 CURRENT: Final = create_key("otel-latency-current")
 (SPAN,) = set_span_in_context(INVALID_SPAN, Context())
 """OpenTelemetry's own key of the current span."""
+((BAGGAGE, _example),) = baggage.set_baggage("key", "value", Context()).items()
+"""... and of the baggage, with what it is kept in."""
+_baggage: Final[Callable[[Mapping[str, object]], object]] = type(_example)
 
 
 place: Final[ContextVar[None]] = ContextVar("otel-latency-place", default=None)
@@ -38,9 +43,11 @@ def current_turn() -> Turn | None:
     return None if around is None else around.turn
 
 
-def entered(outer: Context, span: Span, timed: Timed) -> Context:
-    """*outer* with *span* and *timed* as the current ones, in one copy."""
-    return Context({**outer, SPAN: span, CURRENT: timed})
+def entered(outer: Context, span: Span, timed: Timed, told: Mapping[str, object] | None = None) -> Context:
+    """*outer* with *span* and *timed* as the current ones, and the baggage *told*, in one copy."""
+    if told is None:
+        return Context({**outer, SPAN: span, CURRENT: timed})
+    return Context({**outer, SPAN: span, CURRENT: timed, BAGGAGE: _baggage(told)})
 
 
 def leave(timed: Timed, own: Context, token: Token[None]) -> None:

@@ -68,12 +68,22 @@ class OutboxLogProcessor(LogRecordProcessor):
 
 def span_outbox(endpoint: str | None, environment: Mapping[str, str] = os.environ) -> Outbox[ReadableSpan]:
     """Honours OTEL_BSP_SCHEDULE_DELAY, ..._MAX_QUEUE_SIZE and ..._MAX_EXPORT_BATCH_SIZE."""
+    make, prepare = _maker("traces", endpoint, environment), None
+    if _protocol("traces", environment) == "http":
+        from otel_latency.instrument.encode import SpanEncoder
+        from otel_latency.instrument.span_exporter import QuickSpanExporter
+
+        if QuickSpanExporter.is_usable():
+            encoder = SpanEncoder()
+            address = _address("traces", endpoint, environment)
+            make, prepare = lambda: QuickSpanExporter(address, encoder), encoder.row
     return Outbox(
-        _maker("traces", endpoint, environment),
+        make,
         "spans",
         _number(environment, "OTEL_BSP_SCHEDULE_DELAY", SPAN_DELAY * 1000) / 1000,
         limit=int(_number(environment, "OTEL_BSP_MAX_QUEUE_SIZE", LIMIT)),
         batch=int(_number(environment, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH)),
+        prepare=prepare,
     )
 
 
@@ -132,17 +142,27 @@ def _number(environment: Mapping[str, str], name: str, default: float) -> float:
 
 
 def _maker(signal: Signal, endpoint: str | None, environment: Mapping[str, str]) -> Callable[[], Exporter[Any]]:
-    def said(what: str) -> str | None:
-        return environment.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{what}") or environment.get(
-            f"OTEL_EXPORTER_OTLP_{what}"
-        )
+    protocol, address = _protocol(signal, environment), _address(signal, endpoint, environment)
+    return lambda: _exporter(signal, protocol, address)
 
-    protocol: Literal["http", "grpc"] = "grpc" if said("PROTOCOL") == "grpc" else "http"
-    if endpoint is None and not said("ENDPOINT"):
+
+def _said(signal: Signal, what: str, environment: Mapping[str, str]) -> str | None:
+    own = environment.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_{what}")
+    return own or environment.get(f"OTEL_EXPORTER_OTLP_{what}")
+
+
+def _protocol(signal: Signal, environment: Mapping[str, str]) -> Literal["http", "grpc"]:
+    return "grpc" if _said(signal, "PROTOCOL", environment) == "grpc" else "http"
+
+
+def _address(signal: Signal, endpoint: str | None, environment: Mapping[str, str]) -> str | None:
+    """Where to send; None leaves it to the standard variables."""
+    protocol = _protocol(signal, environment)
+    if endpoint is None and not _said(signal, "ENDPOINT", environment):
         endpoint = DEFAULT[protocol]
     if endpoint is not None and protocol == "http":
         endpoint = f"{endpoint.rstrip('/')}/v1/{signal}"
-    return lambda: _exporter(signal, protocol, endpoint)
+    return endpoint
 
 
 def _exporter(signal: Signal, protocol: Literal["http", "grpc"], endpoint: str | None) -> Exporter[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from otel_latency.instrument.chunks import field
+from otel_latency.instrument.chunks import field, fields_of
 
 FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 MAX_REASONS: Final = 16
@@ -31,7 +31,10 @@ def finish_reasons(chunk: object) -> list[str]:
 
 
 def _reason(thing: object) -> object:
-    return next((found for name in _NAMES if (found := field(thing, name)) is not None), None)
+    fields = fields_of(thing)
+    if fields is None:
+        return next((found for name in _NAMES if (found := field(thing, name)) is not None), None)
+    return next((found for name in _NAMES if (found := fields.get(name)) is not None), None)
 
 
 def _known(reasons: Iterable[object]) -> list[str]:

@@ -141,16 +141,16 @@ class LLMCall(Timed):
 
     def _show_counts(self) -> None:
         known = self.tokens
-        self.describe({USAGE[name]: value for name, value in known.items()})
+        self.settle({USAGE[name]: value for name, value in known.items()})
         if "cost_usd" in known:
-            self.describe({CURRENCY: "USD"})
+            self.settle({CURRENCY: "USD"})
 
     def retried(self, reason: str) -> None:
         """Count a retry of the call; *reason* is a key of `semconv.RETRY_REASONS`."""
         if self.retries is None:
             self.retries = Counter()
         self.retries[reason] += 1
-        self.describe({semconv.RETRIES: self.retries.total(), semconv.RETRY_REASONS[reason]: self.retries[reason]})
+        self.settle({semconv.RETRIES: self.retries.total(), semconv.RETRY_REASONS[reason]: self.retries[reason]})
 
     def stream(self, stream: Stream, *, classify: Classify | None = None, source: Source = Source.STREAM) -> Stream:
         """*stream*, unchanged in what it yields, raises and when; its chunks are stamped as they pass.
@@ -164,7 +164,7 @@ class LLMCall(Timed):
         try:
             from otel_latency.instrument.stream import StreamTimer
 
-            self.describe({STREAMED: True})
+            self.settle({STREAMED: True})
             self._tally.next_stream()
             timer = StreamTimer(self, classify=classify, source=source, on_end=self.stream_ended)
             self._timers.append(timer)
@@ -177,7 +177,7 @@ class LLMCall(Timed):
         """A stream that stops without the last chunk of its protocol raises nothing, and yet the answer is cut off."""
         if outcome == "truncated" and self.is_open and self.status == "ok":
             self.status = "error"
-            self.describe({ERROR_TYPE: TRUNCATED})
+            self.settle({ERROR_TYPE: TRUNCATED})
             self.span.set_status(StatusCode.ERROR)
 
     def close(self, failure: BaseException | None = None, *, at: int | None = None) -> None:
@@ -199,10 +199,10 @@ class LLMCall(Timed):
 
         remember(self, failure)
 
-    def _reach(self, name: str, moment: int) -> None:
-        super()._reach(name, moment)
-        if name == "first_chunk" and self.milestones and self.milestones[name] == moment:
-            self.span.set_attribute(FIRST_CHUNK, max(moment - self.start_monotonic_ns, 0) / 1e9)
+    def _settle_milestones(self, milestones: Mapping[str, int]) -> None:
+        super()._settle_milestones(milestones)
+        if "first_chunk" in milestones:
+            self.settle({FIRST_CHUNK: max(milestones["first_chunk"] - self.start_monotonic_ns, 0) / 1e9})
 
     def labels(self) -> dict[str, AttributeValue]:
         what = {semconv.STAGE: "llm", semconv.TASK: self.task, PROVIDER: self.provider, MODEL: self.model}

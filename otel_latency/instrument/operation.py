@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from contextvars import ContextVar, copy_context
-from dataclasses import asdict
 from functools import partial
 from typing import Any, Final, Required, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
@@ -418,4 +417,4 @@ def _log_end(outcome: Outcome) -> None:
     level = logging.INFO if outcome.status in ("ok", "cancelled") else logging.WARNING
     log.log(level, "LLM operation: %s %s %s", outcome.provider, outcome.task, text)
     if log.isEnabledFor(logging.DEBUG):
-        log.debug("LLM operation record: %s", json.dumps(asdict(outcome), separators=(",", ":")))
+        log.debug("LLM operation record: %s", json.dumps(outcome._asdict(), separators=(",", ":")))

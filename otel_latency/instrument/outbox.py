@@ -29,8 +29,8 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 
 LIMIT: Final = 2048
 BATCH: Final = 512
-GROUP: Final = 4
-"""Items that are encoded without a pause: some 0.1 ms."""
+GROUP: Final = 16
+"""Items that are encoded without a pause: some 0.1 ms of spans over HTTP, 0.5 ms of what the SDK encodes."""
 PAUSE: Final = 5e-5
 """Long enough for a thread that waits for the interpreter to get it; with 0 it rarely does."""
 PATIENCE: Final = 0.05
@@ -59,7 +59,10 @@ class Exporter(Protocol[Item_contra]):
 
 
 class Outbox(Generic[Item]):
-    """Sends what is put in, *delay* seconds later at most. *what* names it in threads and messages."""
+    """Sends what is put in, *delay* seconds later at most. *what* names it in threads and messages.
+
+    *prepare* makes of an item what the exporter gets, in the thread that puts the item in.
+    """
 
     def __init__(
         self,
@@ -69,11 +72,13 @@ class Outbox(Generic[Item]):
         *,
         limit: int = LIMIT,
         batch: int = BATCH,
+        prepare: Callable[[Item], Any] | None = None,
     ) -> None:
         self.dropped = 0
         """Items that were not delivered: no room, or refused."""
         self._make_exporter = make_exporter
         self._what = what
+        self._prepare = prepare
         self._delay = delay
         self._limit = limit
         self._batch = min(batch, limit)
@@ -87,7 +92,7 @@ class Outbox(Generic[Item]):
             os.register_at_fork(after_in_child=lambda: (again := reset()) and again())
 
     def _reset(self) -> None:
-        self._queue: deque[Item] = deque()
+        self._queue: deque[Any] = deque()
         self._wake: SimpleQueue[threading.Event | None] = SimpleQueue()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -107,7 +112,15 @@ class Outbox(Generic[Item]):
         if self._is_closed or waiting >= self._limit:
             self.dropped += 1
             return
-        self._queue.append(item)
+        if self._prepare is None:
+            self._queue.append(item)
+        else:
+            try:
+                self._queue.append(self._prepare(item))
+            except Exception as fault:
+                guard.caught("export", fault)
+                self.dropped += 1
+                return
         if self._thread is None:
             self._start()
         elif waiting + 1 == self._batch:
@@ -171,7 +184,8 @@ class Outbox(Generic[Item]):
 
     def _send_all(self) -> None:
         while self._queue:
-            batch = Unhurried(self._queue.popleft() for _ in range(min(self._batch, len(self._queue))))
+            items = (self._queue.popleft() for _ in range(min(self._batch, len(self._queue))))
+            batch = Unhurried(items) if self._prepare is None else list(items)
             self._is_failing = not self._send(batch)
             if self._is_failing:
                 self.dropped += len(batch)

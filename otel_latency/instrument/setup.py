@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry._logs import LoggerProvider
     from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
     from otel_latency.instrument.running import Watcher
 
@@ -44,7 +45,7 @@ class Pipeline:
 
     def __init__(self) -> None:
         self.is_configured = False
-        self.installed: trace.TracerProvider | None = None
+        self.installed: SdkTracerProvider | None = None
         self.outboxes: list[Outbox[Any]] = []
         self.watcher: Watcher | None = None
         self.meters: Meters | None = None
@@ -134,7 +135,7 @@ def _build(service: str | None, endpoint: str | None, tracer_provider: trace.Tra
     if is_ours or endpoint is not None:
         provider = _export(provider, service, endpoint)
     _watch_inner_calls(provider)
-    runtime.tracer = provider.get_tracer(semconv.SCOPE, own_version())
+    runtime.tracer = _tracer(provider)
     logs: LoggerProvider = get_logger_provider()
     if is_ours or endpoint is not None:
         _send_metrics(service, endpoint)
@@ -144,6 +145,15 @@ def _build(service: str | None, endpoint: str | None, tracer_provider: trace.Tra
     elif not _is_set(logs):
         return
     _report_running(logs)
+
+
+def _tracer(provider: trace.TracerProvider) -> trace.Tracer:
+    """Under a provider of the application's, spans are the SDK's in every respect."""
+    if provider is not _pipeline.installed:
+        return provider.get_tracer(semconv.SCOPE, own_version())
+    from otel_latency.instrument.quick_span import quick_tracer
+
+    return quick_tracer(provider, semconv.SCOPE, own_version())
 
 
 def _watch_inner_calls(provider: object) -> None:

@@ -14,7 +14,11 @@ timeout was asked for:
 `otel_latency.status` is written unless the work ended well. An exception is recorded by its type alone: its text may
 quote a prompt or a key.
 
-Cost: about 1.1 of a raw SDK span; less than the API's no-op span when no provider is set.
+What the library finds out while the work runs (milestones, counts of tokens, the status) becomes attributes in one go,
+when the span ends.
+
+Cost: about 1.1 of a raw SDK span, 0.7 under the provider that `configure` installs; less than the API's no-op span
+when no provider is set.
 """
 
 from __future__ import annotations
@@ -61,7 +65,9 @@ class Timed:
         "_is_used",
         "_others",
         "_own",
+        "_settled",
         "_token",
+        "_turn",
         "budget",
         "end_monotonic_ns",
         "estimate",
@@ -74,7 +80,6 @@ class Timed:
         "start_monotonic_ns",
         "status",
         "timeout",
-        "turn",
     )
 
     kind: ClassVar[SpanKind] = SpanKind.INTERNAL
@@ -105,8 +110,10 @@ class Timed:
         self._is_used = self.is_open = False
         self._others: list[Self] | None = None
         self.span: Span = INVALID_SPAN
-        self.turn: Turn | None = None
+        self._turn: Turn | None = None
         self.status = "ok"
+        self._settled: dict[str, AttributeValue] | None = None
+        """Attributes to be written at the end; None while there are none."""
         self.milestones: dict[str, int] | None = None
         """Milestone -> monotonic nanoseconds; None while there is none."""
         self.estimate: float | None = None
@@ -215,7 +222,7 @@ class Timed:
         self.start_monotonic_ns = now = monotonic_ns() if started_at is None else started_at
         self._epoch_ns = time_ns() - monotonic_ns() if around is None or self.is_anchor else around._epoch_ns
         if around is not None:
-            self.turn = around.turn
+            self._turn = around.turn
         self.span = span = runtime.tracer.start_span(
             self._span_name(),
             outer,
@@ -230,7 +237,7 @@ class Timed:
             return
         self._forks = runtime.forks
         self.outer = outer
-        self._own = own = entered(outer, span, self)
+        self._own = own = self._context(outer, span)
         attach(own)
         self._token = place.set(None)
         if around is None:
@@ -247,18 +254,15 @@ class Timed:
         own = self._own
         if own is None:
             return
+        # A context refers to its span: the pair would be left to the garbage collector.
+        self._own = None
         try:
             leave(self, own, self._token)
             if runtime.is_watching:
                 runtime.open.pop(id(self), None)
             if self._forks != runtime.forks:
                 return  # begun before a fork: the parent ends it
-            if failure is not None:
-                self._fail(failure)
-            if self.status != "ok":
-                self.span.set_attribute(semconv.STATUS, self.status)
-            if self.budget is not None and (end - self.start_monotonic_ns) > self.budget * 1e9:
-                self.span.set_attribute(semconv.OVER_BUDGET, True)
+            self._settle_all(failure)
             self.span.end(self._epoch_ns + end)
             if subscribe.callbacks:
                 self._tell()
@@ -267,6 +271,33 @@ class Timed:
 
     def _span_name(self) -> str:
         return self.name
+
+    def _context(self, outer: Context, span: Span) -> Context:
+        """What is current within."""
+        return entered(outer, span, self)
+
+    def _settle_all(self, failure: BaseException | None) -> None:
+        """Write what is known only now."""
+        if failure is not None:
+            self._fail(failure)
+        if self.status != "ok":
+            self.settle({semconv.STATUS: self.status})
+        if self.budget is not None and (self.end_monotonic_ns - self.start_monotonic_ns) > self.budget * 1e9:
+            self.settle({semconv.OVER_BUDGET: True})
+        if self.milestones:
+            self._settle_milestones(self.milestones)
+        if self._settled:
+            self.span.set_attributes(self._settled)
+
+    def _settle_milestones(self, milestones: Mapping[str, int]) -> None:
+        start = self.start_monotonic_ns
+        self.settle(
+            {
+                semconv.MILESTONES[name]: max(moment - start, 0) / 1e9
+                for name, moment in milestones.items()
+                if name in semconv.MILESTONES
+            }
+        )
 
     def _tell(self) -> None:
         subscribe.publish(f"{self.word}_completed", self)
@@ -293,7 +324,7 @@ class Timed:
         if self.status == "ok":
             self.status = status
         if status in ("error", "timeout"):
-            self.span.set_attribute(ERROR_TYPE, type_name(failure))
+            self.settle({ERROR_TYPE: type_name(failure)})
             self.span.set_status(StatusCode.ERROR)
 
     def late(self) -> StageTimeout:
@@ -318,6 +349,12 @@ class Timed:
             self.span.set_attributes(carried(attributes))
         except Exception as fault:
             guard.caught("set", fault)
+
+    def settle(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """`describe` for values of our own: they are written when the span ends, each as it was told last."""
+        if self._settled is None:
+            self._settled = {}
+        self._settled.update(attributes)
 
     def event(self, name: str, *, at: int | None = None, **attributes: AttributeValue | None) -> None:
         """Add a span event, now or *at* a moment of the monotonic clock in nanoseconds."""
@@ -348,12 +385,11 @@ class Timed:
     def _reach(self, name: str, moment: int) -> None:
         if self.milestones is None:
             self.milestones = {}
-        if self.milestones.setdefault(name, moment) != moment or not self.span.is_recording():
+        elif name in self.milestones:
             return
-        self.span.add_event(name, None, self._epoch_ns + moment)
-        attribute = semconv.MILESTONES.get(name)
-        if attribute is not None:
-            self.span.set_attribute(attribute, max(moment - self.start_monotonic_ns, 0) / 1e9)
+        self.milestones[name] = moment
+        if self.span.is_recording():
+            self.span.add_event(name, None, self._epoch_ns + moment)
 
     def interrupt(self, reason: str = "") -> None:
         """Somebody cut the work short on purpose (barge-in): the status is `interrupted`, however the block ends."""
@@ -397,8 +433,13 @@ class Timed:
         return self.span.get_span_context()
 
     @property
+    def turn(self) -> Turn | None:
+        """The turn that this belongs to."""
+        return self._turn
+
+    @property
     def own_context(self) -> Context | None:
-        """The OpenTelemetry context in which this span is the current one; None before the start."""
+        """The OpenTelemetry context in which this span is the current one; None before the start and after the end."""
         return self._own
 
     @property

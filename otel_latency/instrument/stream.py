@@ -82,6 +82,7 @@ class StreamTimer:
 
     __slots__ = (
         "_call",
+        "_first_kind",
         "_firsts",
         "_glimpse",
         "_glimpses",
@@ -120,6 +121,7 @@ class StreamTimer:
         self._glimpses: dict[tuple[type, Kind, bool], Glimpse] = {}
         self._samples_left = _MAX_SAMPLES if classify is None else 0
         self._usage = Usage()
+        self._first_kind: Kind | None = None
         self._is_reasoning_streamed = False
         self._last: Any = None
         self._previous: Any = None
@@ -161,6 +163,8 @@ class StreamTimer:
         if kind.is_token and len(self.stamps) < MAX_STAMPS:
             self.stamps.append(now)
         if self._firsts is not None:
+            if kind.is_token and self._first_kind is None:
+                self._first_kind = kind
             if not (self._firsts.has_chunk or kind.is_token):  # Anthropic counts the input at the start
                 self._count(chunk)
             self._is_reasoning_streamed |= kind is Kind.REASONING
@@ -225,16 +229,19 @@ class StreamTimer:
     def _report(self) -> None:
         if self._firsts is not None and self.outcome in {Outcome.COMPLETED, Outcome.TRUNCATED}:
             self._firsts.finish()
+        known: dict[str, Any] = {semconv.STREAM_OUTCOME: str(self.outcome)}
+        if self._first_kind is not None:
+            known[semconv.FIRST_TOKEN_KIND] = self._first_kind.value
         reasons: list[str] = []
         for chunk in (self._previous, self._last):
             self._count(chunk)
             reasons += finish_reasons(chunk)
         if reasons:
-            self._call.set(**{FINISH_REASONS: reasons})
+            known[FINISH_REASONS] = reasons
         counts = self._usage.counts()
         if counts:
             self._call.count(counts, self._source)
-        self._call.set(**{semconv.STREAM_OUTCOME: str(self.outcome), **self._flow(counts)})
+        self._call.set(**known, **self._flow(counts))
 
     def _count(self, chunk: object) -> None:
         found = None if chunk is None or isinstance(chunk, str | bytes) else usage_of(chunk)
@@ -286,7 +293,6 @@ class _Firsts:
         if kind.is_token and not self._has_token:
             self._has_token = True
             self._call.milestone("first_token", at=now)
-            self._call.set(**{semconv.FIRST_TOKEN_KIND: kind.value})
         if kind is Kind.CONTENT and not self._has_answer:
             self._has_answer = True
             self._call.milestone("first_answer_token", at=now)
@@ -300,7 +306,7 @@ class _Firsts:
             self._pieces.append((self._splitter.length, now))
         elif self._pieces:
             self._pieces.clear()
-        return self._report(ends)
+        return bool(ends) and self._report(ends)
 
     def finish(self) -> None:
         """The text is over, and with it its only sentence."""

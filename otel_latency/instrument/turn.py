@@ -5,13 +5,12 @@ Its session and request id travel in baggage, so that the spans of other process
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Final, Self
 from uuid import uuid4
 
 from opentelemetry import baggage
-from opentelemetry.context import Context, attach, get_current
-from opentelemetry.trace import SpanContext
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanContext
 from opentelemetry.util.types import AttributeValue
 
 from otel_latency import semconv
@@ -49,7 +48,8 @@ class Turn(Timed):
         started_at: int | None = None,
         **attributes: AttributeValue | None,
     ) -> None:
-        super().__init__(name, budget, timeout, after, carried({**attributes, semconv.TURN: name}))
+        ids = {semconv.SESSION: session or None, semconv.REQUEST_ID: request_id or None}
+        super().__init__(name, budget, timeout, after, carried({**attributes, semconv.TURN: name, **ids}))
         self._session = self.session = session
         self._request_id = self.request_id = request_id
         self._started_at = started_at
@@ -63,29 +63,30 @@ class Turn(Timed):
 
     def _begin(self, started_at: int | None = None) -> None:
         super()._begin(started_at or self._started_at)
-        self.turn = self
-        outer = self.outer or get_current()
-        self.session = self._session or _text(baggage.get_baggage(semconv.SESSION, outer))
-        self.request_id = (
-            self._request_id
-            or _text(baggage.get_baggage(semconv.REQUEST_ID, outer))
-            or _new_request_id(self.span_context)
-        )
-        ids = {semconv.SESSION: self.session, semconv.REQUEST_ID: self.request_id}
-        self.span.set_attributes(carried(ids))
-        self._travel(outer, ids)
-        if self.session:
-            session_seen(self.session)
         if subscribe.callbacks:
+            if self.session:
+                session_seen(self.session)
             subscribe.publish("turn_started", self)
 
-    def _travel(self, outer: Context, ids: Mapping[str, str | None]) -> None:
-        """Put the ids into the baggage of what happens within."""
-        for key, value in ids.items():
-            if value is not None:
-                outer = baggage.set_baggage(key, value, outer)
-        self._own = entered(outer, self.span, self)
-        attach(self._own)
+    def _context(self, outer: Context, span: Span) -> Context:
+        """With the ids in the baggage of what happens within."""
+        told = baggage.get_all(outer)
+        if not self._session and (session := _text(told.get(semconv.SESSION))) is not None:
+            self.session = session
+            self.settle({semconv.SESSION: session})
+        if not self._request_id:
+            self.request_id = _text(told.get(semconv.REQUEST_ID)) or _new_request_id(span.get_span_context())
+            self.settle({semconv.REQUEST_ID: self.request_id})
+        session_told = {} if self.session is None else {semconv.SESSION: self.session}
+        return entered(outer, span, self, {**told, **session_told, semconv.REQUEST_ID: self.request_id})
+
+    def _inherit(self, outer: Context) -> None:
+        """A turn does that before: what it was given goes first."""
+
+    @property
+    def turn(self) -> Turn:
+        """Itself. Were that kept, only the garbage collector would free it."""
+        return self
 
     def labels(self) -> dict[str, AttributeValue]:
         return {semconv.STAGE: self.name, semconv.TURN: self.name}

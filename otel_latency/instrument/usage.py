@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-from otel_latency.instrument.chunks import field
+from otel_latency.instrument.chunks import field, fields_of
 
 
 class Usage(NamedTuple):
@@ -107,6 +107,9 @@ _NOTHING: Final[Mapping[str, float]] = {}
 
 def usage_of(chunk: object) -> Usage | None:
     """The counts in a chunk or response; None when it has none."""
+    fields = fields_of(chunk)
+    if fields is not None and all(fields.get(place) is None for place in _PLACES):
+        return None
     for path in _PATHS:
         if (found := _dig(chunk, path)) is not None and not isinstance(found, bool | int | float | str):
             return _gemini(found) or _counts(found)
@@ -122,6 +125,9 @@ _PATHS: Final = (
     ("chunk", "usage"),  # the event of a helper around a chat chunk
     ("x_groq", "usage"),
 )
+
+_PLACES: Final = (*dict.fromkeys(path[0] for path in _PATHS), "prompt_eval_count", "eval_count")
+"""Where counts may be; of most chunks nothing is."""
 
 _INPUT: Final = (("prompt_tokens",), ("input_tokens",))
 _OUTPUT: Final = (("completion_tokens",), ("output_tokens",))

@@ -29,8 +29,11 @@ NAMES = (
     "imports",
     "log_timing",
     "concurrency",
+    "predict",
     "rules",
     "alerting",
+    "history",
+    "turns",
 )
 TABLES = ("collect_cost",)
 """Those that print a table for people, and have no bar."""

@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_latency.instrument.export import OutboxSpanProcessor, log_outbox, metric_interval, metric_outbox, span_outbox
+from otel_latency.instrument.span_exporter import QuickSpanExporter
 
 HTTP, GRPC = "http/protobuf", "grpc"
 ENDPOINTS = {
@@ -35,6 +36,14 @@ def test_endpoint(monkeypatch, endpoint, variables, expected):
     outbox = span_outbox(endpoint)
     assert expected == outbox._exporter._endpoint
     assert ("grpc" in expected or "4317" in expected) == isinstance(outbox._exporter, GrpcExporter)
+    outbox.close(0)
+
+
+@pytest.mark.parametrize(("protocol", "expected"), [("http/protobuf", True), ("grpc", False)])
+def test_who_encodes(protocol, expected):
+    """Spans over HTTP are encoded as they end; gRPC's exporter gets the spans themselves."""
+    outbox = span_outbox(None, {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol})
+    assert expected == isinstance(outbox._exporter, QuickSpanExporter) == (outbox._prepare is not None)
     outbox.close(0)
 
 

@@ -227,7 +227,7 @@ def test_a_forked_child_starts_afresh():
     assert {"parent"} == {item for batch in made[0].batches for item in batch}
 
 
-@pytest.mark.parametrize(("pause", "expected"), [(0.0001, 25), (0.02, 3)], ids=["others run in turn", "nobody lets go"])
+@pytest.mark.parametrize(("pause", "expected"), [(0.0001, 7), (0.02, 3)], ids=["others run in turn", "nobody lets go"])
 def test_unhurried(monkeypatch, pause, expected):
     """A batch gives its items as a list does, and pauses between groups of them as long as its patience lasts."""
     now, pauses = [0.0], []
@@ -239,3 +239,19 @@ def test_unhurried(monkeypatch, pause, expected):
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now[0]))
     items = list(range(100))
     assert (items, [module.PAUSE] * expected) == (list(iter(module.Unhurried(items))), pauses)
+
+
+def test_items_are_prepared_by_who_puts_them_in(make):
+    """The exporter gets what was made of an item, by the thread that had it; what nothing can be made of is dropped."""
+    exporter, threads = Exporter(), set()
+
+    def prepare(item):
+        threads.add(threading.get_ident())
+        return 12 // item
+
+    outbox = make(exporter, prepare=prepare)
+    for item in (1, 0, 3):
+        outbox.put(item)
+    assert outbox.flush(10)
+    assert ([[12, 4]], 1, {threading.get_ident()}) == (exporter.batches, outbox.dropped, threads)
+    assert 1 == guard.faults["export"]

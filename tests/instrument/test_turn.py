@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from time import monotonic_ns
 
 from opentelemetry import baggage
@@ -78,3 +80,16 @@ def test_started_before_it_was_noticed(spans):
         assert around.elapsed >= 0.5
     assert 0.75 == spans[1].attributes["otel_latency.time_to_first_audio"]
     assert spans[1].end_time - spans[1].start_time >= 500_000_000
+
+
+def test_nothing_is_left_to_the_garbage_collector(spans):
+    """When a turn and its stages have ended, nothing holds them: they are freed at once."""
+    gc.collect()
+    gc.disable()
+    try:
+        with turn("answer", session="s") as whole, stage("step") as step:
+            kept = [weakref.ref(whole.span), weakref.ref(step.span)]
+        del whole, step
+        assert [None, None] == [ref() for ref in kept]
+    finally:
+        gc.enable()
