@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from otel_latency import semconv
 from otel_latency.aggregate.distribution import DURATION_BOUNDS, TOKEN_BOUNDS, Distribution
 from otel_latency.aggregate.recent import RecentSpans
+from otel_latency.aggregate.turn_view import EXPOSED, Observation
 from otel_latency.aggregate.windows import OLDEST, QUANTUM_NS
 from otel_latency.native import Column, Piles
 from otel_latency.records import (
@@ -81,6 +82,7 @@ TURN_MEASURES = {
     "tts_start": _latency("otel_latency_turn_time_to_first_tts_seconds", "... to its first start of speech synthesis."),
     "ttfa": _latency("otel_latency_turn_time_to_first_audio_seconds", "... to its first audio."),
 }
+TURN_EXPOSED = Latency(EXPOSED, "Each stage's share of the critical path of its turn.")
 LLM_MEASURES = {
     "ttft": _latency("otel_latency_llm_time_to_first_token_seconds", "From request to first generated token."),
     "tpot": _latency("otel_latency_llm_time_per_output_token_seconds", "Mean gap of tokens.", TOKEN_BOUNDS),
@@ -110,6 +112,9 @@ LLM_TOTALS = {
     "retries": (LLM_RETRIES, "unknown"),
     **{f"retries_{reason}": (LLM_RETRIES, reason) for reason in semconv.RETRY_REASONS},
 }
+
+
+_OF_TURNS: Final = {latency.name: latency for latency in (TURN_EXPOSED, *TURN_MEASURES.values())}
 
 
 class Entity:
@@ -177,12 +182,29 @@ class Aggregator:
         if self._pending_count >= MAX_PENDING or pending_profiles >= MAX_PENDING_PROFILES:
             self.fold(now)
 
+    def observe(self, observations: Iterable[Observation]) -> None:
+        """Count what only whole turns tell, each turn once; best with all turns of a tick at a time."""
+        found: defaultdict[tuple[str, Labels], list[Observation]] = defaultdict(list)
+        for one in observations:
+            found[one.family, one.labels].append(one)
+        present = self._present()
+        for (family, labels), same in found.items():
+            entity = self._entity("turn", labels)
+            entity.seen = self._elapsed
+            distribution = entity.latency(_OF_TURNS[family], self._now)
+            values = array("d", [max(one.value, 0.0) for one in same])
+            distribution.buffer(values, array("q", [min(one.time_ns // QUANTUM_NS, present) for one in same]))
+            slowest = max(same, key=_value)
+            ids = slowest.trace_id.hex(), slowest.span_id.hex()
+            distribution.show(Exemplar(slowest.value, *ids, slowest.time_ns * 1e-9), self._now)
+            self._touched.add(distribution)
+
     def fold(self, now: float) -> None:
         """Count what was added since the last fold. Called at every tick and before every read."""
         self._elapsed += min(max(now - self._now, 0.0), MAX_STEP)
         self._now = now
         self._recent.turn(self._elapsed)
-        if not self._pending_count:
+        if not (self._pending_count or self._touched):
             return
         self._pending_count = 0
         for profile, count, durations, sums, latencies in self._piles.take():
@@ -335,6 +357,10 @@ class Aggregator:
                 pairs = tuple(zip(QUANTILES, values, strict=True))
                 series.append(SummarySeries(labels, one.total.count, one.total.sum, pairs, one.created))
         return Family(latency.window, "summary", f"{latency.help} Quantiles over sliding windows.", series, "seconds")
+
+
+def _value(one: Observation) -> float:
+    return one.value
 
 
 def _told_apart(sums: dict[str, float]) -> dict[str, float]:

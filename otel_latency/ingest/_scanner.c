@@ -12,11 +12,12 @@
 #include <string.h>
 
 enum { MAX_SPANS = 20000, MAX_SPAN_BYTES = 65536, MAX_ATTRIBUTES = 128, MAX_EVENTS = 128, MAX_TEXT = 4096 };
+enum { MAX_LINKS = 16, MAX_PLAIN_NAME = 64 };
 enum { PROFILE_SLOTS = 4096, MAX_PROFILES = 2048, MAX_PROFILE_BYTES = 1 << 20 };
 static const uint64_t UNREADABLE = UINT64_MAX; /* the context of spans whose resource or scope is malformed */
 static const double MAX_PLAIN = 86400; /* beyond it a measure is looked at more closely */
 enum { VARINT = 0, FIXED64 = 1, LENGTH = 2, FIXED32 = 5 };
-enum { LABEL = 0, MEASURE = 1, FOREIGN = 2, EVENT = 3 };
+enum { LABEL = 0, MEASURE = 1, FOREIGN = 2, LINK = 3, DETAIL = 4, IGNORED = 5 };
 enum { MALFORMED, INVALID_TRACE_ID, INVALID_SPAN_ID, TOO_LARGE, REASONS };
 
 static const char *const REASON_NAMES[REASONS] = {"malformed", "invalid_trace_id", "invalid_span_id", "too_large"};
@@ -150,7 +151,13 @@ static uint64_t hash_key(const uint8_t *p, size_t length)
 }
 
 /* What the scanner looks for: an attribute key or an event name, and the object it is reported under. */
-typedef struct { uint64_t hash; PyObject *name; const char *text; Py_ssize_t length; PyObject *target; int kind; } Interest;
+typedef struct {
+    uint64_t hash;
+    PyObject *name, *target;
+    const char *text;
+    Py_ssize_t length;
+    int kind, is_event;
+} Interest;
 
 typedef struct { uint64_t hash; uint8_t *key; size_t length; PyObject *profile; } Known;
 
@@ -159,6 +166,7 @@ typedef struct { uint8_t *at; size_t used, room; } Buffer;
 typedef struct {
     PyObject_HEAD
     PyObject *context, *resolve, *convert, *empty;
+    PyObject *others; /* where events of any other plain name are reported, or NULL */
     Interest *interests;
     size_t interest_mask;
     Known *known;
@@ -172,7 +180,7 @@ static const Interest *find_interest(const Scanner *self, Bytes name, int is_eve
     for (size_t slot = hash & self->interest_mask;; slot = (slot + 1) & self->interest_mask) {
         const Interest *one = &self->interests[slot];
         if (!one->name) return NULL;
-        if (one->hash == hash && (one->kind == EVENT) == is_event && one->length == size(name)
+        if (one->hash == hash && one->is_event == is_event && one->length == size(name)
             && !memcmp(one->text, name.at, (size_t)one->length))
             return one;
     }
@@ -222,29 +230,38 @@ typedef struct {
     Bytes trace_id, span_id, parent_id, name;
     uint64_t start_ns, end_ns, kind, status;
     Attribute found[MAX_ATTRIBUTES];
-    int found_count, attribute_count, event_count;
-    Bytes events[MAX_EVENTS];
+    int found_count, attribute_count, event_count, link_count;
+    Bytes events[MAX_EVENTS], links[MAX_LINKS];
 } Span;
 
-/* Reads one KeyValue; every text in it must be UTF-8, looked for or not. */
-static int read_attribute(const Scanner *self, Bytes whole, Span *span)
+typedef struct { Bytes key, value; } KeyValue;
+
+/* Every text in it must be UTF-8, looked for or not. */
+static int read_key_value(Bytes whole, KeyValue *pair)
 {
-    Attribute attribute = {NULL, whole, {whole.at, whole.at}, {whole.at, whole.at}};
-    Bytes in = whole, value;
+    Bytes value;
     Field field;
     int more;
-    while ((more = next_field(&in, &field)) > 0) {
+    pair->key = pair->value = (Bytes){whole.at, whole.at};
+    while ((more = next_field(&whole, &field)) > 0) {
         if (field.type != LENGTH) continue;
-        if (field.number == 1) attribute.key = field.body;
-        if (field.number == 2) attribute.value = field.body;
+        if (field.number == 1) pair->key = field.body;
+        if (field.number == 2) pair->value = field.body;
     }
-    if (more < 0 || !is_utf8(attribute.key)) return 0;
-    value = attribute.value;
+    if (more < 0 || !is_utf8(pair->key)) return 0;
+    value = pair->value;
     while ((more = next_field(&value, &field)) > 0)
         if (field.number == 1 && field.type == LENGTH && !is_utf8(field.body)) return 0;
-    if (more < 0) return 0;
-    attribute.interest = find_interest(self, attribute.key, 0);
-    if (attribute.interest) span->found[span->found_count++] = attribute;
+    return more == 0;
+}
+
+static int read_attribute(const Scanner *self, Bytes whole, Span *span)
+{
+    KeyValue pair;
+    if (!read_key_value(whole, &pair)) return 0;
+    const Interest *interest = find_interest(self, pair.key, 0);
+    if (interest && interest->kind != LINK)
+        span->found[span->found_count++] = (Attribute){interest, whole, pair.key, pair.value};
     return 1;
 }
 
@@ -264,7 +281,7 @@ static int read_span(const Scanner *self, Bytes in, Span *span)
     int more;
     span->trace_id = span->span_id = span->parent_id = span->name = nothing;
     span->start_ns = span->end_ns = span->kind = span->status = 0;
-    span->found_count = span->attribute_count = span->event_count = 0;
+    span->found_count = span->attribute_count = span->event_count = span->link_count = 0;
     while ((more = next_field(&in, &field)) > 0) {
         if (field.type == LENGTH) {
             switch (field.number) {
@@ -277,6 +294,9 @@ static int read_span(const Scanner *self, Bytes in, Span *span)
                 break;
             case 11:
                 if (span->event_count < MAX_EVENTS) span->events[span->event_count++] = field.body;
+                break;
+            case 13:
+                if (span->link_count < MAX_LINKS) span->links[span->link_count++] = field.body;
                 break;
             case 15:
                 if (!read_status(field.body, &span->status)) return MALFORMED;
@@ -363,26 +383,129 @@ static int collect_values(const Span *span, PyObject **measures, PyObject **fore
     return 0;
 }
 
-/* Puts the seconds from the span's start to the first event of each name looked for into *into. 0 when malformed. */
-static int collect_events(const Scanner *self, const Span *span, PyObject **into)
+/* Appends *value*, whose reference it takes, to the list (*into)[key], which is made when there is a first one. */
+static int push(PyObject **into, PyObject *key, PyObject *value)
+{
+    PyObject *list = *into ? PyDict_GetItemWithError(*into, key) : NULL, *made = NULL;
+    int failed = !value || (!list && PyErr_Occurred());
+    if (!failed && !list) failed = !(list = made = PyList_New(0)) || put(into, key, list) < 0;
+    if (!failed) failed = PyList_Append(list, value) < 0;
+    Py_XDECREF(made);
+    Py_XDECREF(value);
+    return failed ? -1 : 0;
+}
+
+/* Letters, digits and underscores: how our library and its users name moments. */
+static int is_plain_name(Bytes name)
+{
+    if (size(name) < 1 || size(name) > MAX_PLAIN_NAME) return 0;
+    for (; name.at < name.end; name.at++) {
+        uint8_t c = *name.at, letter = c | 0x20;
+        if (!((letter >= 'a' && letter <= 'z') || (c >= '0' && c <= '9') || c == '_')) return 0;
+    }
+    return 1;
+}
+
+/* (*into)[key] = seconds since the span's start, unless there is one already. */
+static int put_seconds(const Span *span, uint64_t time_ns, PyObject **into, PyObject *key)
+{
+    if (time_ns < span->start_ns) return 0;
+    if (*into && PyDict_GetItemWithError(*into, key)) return 0;
+    PyObject *seconds = PyErr_Occurred() ? NULL : PyFloat_FromDouble((double)(time_ns - span->start_ns) * 1e-9);
+    int failed = !seconds || put(into, key, seconds) < 0;
+    Py_XDECREF(seconds);
+    return failed ? -1 : 0;
+}
+
+/* The scalar attributes of an event as a dict; NULL without an exception when they are malformed. */
+static PyObject *event_attributes(Bytes event)
+{
+    PyObject *attributes = PyDict_New();
+    Field field;
+    int count = 0;
+    while (attributes && next_field(&event, &field) > 0) {
+        KeyValue pair;
+        if (field.number != 3 || field.type != LENGTH || count++ >= MAX_ATTRIBUTES) continue;
+        int sound = read_key_value(field.body, &pair);
+        PyObject *value = sound ? to_value(pair.value) : NULL, *key = NULL;
+        if (value) key = PyUnicode_DecodeUTF8((const char *)pair.key.at, size(pair.key), "strict");
+        if (key) PyDict_SetItem(attributes, key, value);
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+        if (!sound || PyErr_Occurred()) Py_CLEAR(attributes);
+    }
+    return attributes;
+}
+
+/* The moment of an event with any other plain name, under that name in one dict. */
+static int put_other(const Scanner *self, const Span *span, uint64_t time_ns, Bytes name, PyObject **foreign)
+{
+    PyObject *moments = *foreign ? PyDict_GetItemWithError(*foreign, self->others) : NULL, *made = NULL, *key;
+    int failed = !moments && PyErr_Occurred();
+    if (!failed && !moments) failed = !(moments = made = PyDict_New()) || put(foreign, self->others, moments) < 0;
+    key = failed ? NULL : PyUnicode_DecodeUTF8((const char *)name.at, size(name), "strict");
+    failed = !key || put_seconds(span, time_ns, &moments, key) < 0;
+    Py_XDECREF(key);
+    Py_XDECREF(made);
+    return failed ? -1 : 0;
+}
+
+/* Reports each event as its interest says. 1: done, 0: malformed, -1 with an exception set. */
+static int collect_events(const Scanner *self, const Span *span, PyObject **measures, PyObject **foreign)
 {
     for (int i = 0; i < span->event_count; i++) {
         Bytes in = span->events[i], name = {in.at, in.at};
         uint64_t time_ns = 0;
         Field field;
-        int more;
+        int more, failed = 0;
         while ((more = next_field(&in, &field)) > 0) {
             if (field.number == 1 && field.type == FIXED64) time_ns = field.scalar;
             if (field.number == 2 && field.type == LENGTH) name = field.body;
         }
         if (more < 0 || !is_utf8(name)) return 0;
         const Interest *interest = find_interest(self, name, 1);
-        if (!interest || time_ns < span->start_ns) continue;
-        if (*into && PyDict_GetItemWithError(*into, interest->target)) continue;
-        PyObject *seconds = PyFloat_FromDouble((double)(time_ns - span->start_ns) * 1e-9);
-        int failed = !seconds || put(into, interest->target, seconds) < 0;
-        Py_XDECREF(seconds);
+        if (!interest) {
+            if (self->others && time_ns >= span->start_ns && is_plain_name(name))
+                failed = put_other(self, span, time_ns, name, foreign);
+        } else if (interest->kind == DETAIL) {
+            PyObject *attributes = event_attributes(span->events[i]);
+            if (!attributes) return PyErr_Occurred() ? -1 : 0;
+            failed = push(foreign, interest->target, attributes);
+        } else if (interest->kind != IGNORED) {
+            failed = put_seconds(span, time_ns, interest->kind == MEASURE ? measures : foreign, interest->target);
+        }
         if (failed) return -1;
+    }
+    return 1;
+}
+
+/* Hands over (span id, text) for each link with a LINK attribute. 1: done, 0: malformed, -1 with an exception set. */
+static int collect_links(const Scanner *self, const Span *span, PyObject **foreign)
+{
+    for (int i = 0; i < span->link_count; i++) {
+        Bytes in = span->links[i], span_id = {in.at, in.at}, value = span_id;
+        const Interest *found = NULL;
+        Field field;
+        int more, count = 0;
+        while ((more = next_field(&in, &field)) > 0) {
+            KeyValue pair;
+            if (field.type != LENGTH) continue;
+            if (field.number == 2) span_id = field.body;
+            if (field.number != 4 || count++ >= MAX_ATTRIBUTES) continue;
+            if (!read_key_value(field.body, &pair)) return 0;
+            const Interest *interest = find_interest(self, pair.key, 0);
+            if (!interest || interest->kind != LINK) continue;
+            found = interest;
+            value = pair.value;
+        }
+        if (more < 0) return 0;
+        if (!found || size(span_id) != 8) continue;
+        PyObject *text = to_value(value), *id = NULL, *pair = NULL;
+        int is_text = text && PyUnicode_Check(text);
+        if (is_text && (id = to_bytes(span_id))) pair = PyTuple_Pack(2, id, text);
+        Py_XDECREF(id);
+        Py_XDECREF(text);
+        if (is_text ? push(foreign, found->name, pair) < 0 : PyErr_Occurred() != NULL) return -1;
     }
     return 1;
 }
@@ -434,12 +557,11 @@ static PyObject *row_of(Scanner *self, uint64_t context, const Span *span)
 {
     PyObject *measures = NULL, *foreign = NULL, *row = NULL;
     PyObject *profile = NULL;
-    int events = span->event_count ? collect_events(self, span, &foreign) : 1;
-    if (events == 0) {
-        Py_XDECREF(foreign);
-        Py_RETURN_NONE;
-    }
-    if (events < 0 || collect_values(span, &measures, &foreign) < 0) goto done;
+    if (collect_values(span, &measures, &foreign) < 0) goto done;
+    int sound = span->event_count ? collect_events(self, span, &measures, &foreign) : 1;
+    if (sound > 0 && span->link_count) sound = collect_links(self, span, &foreign);
+    if (sound == 0) row = Py_NewRef(Py_None);
+    if (sound <= 0) goto done;
     profile = Py_XNewRef(profile_of(self, context, span));
     if (!profile) goto done;
     if (foreign) {
@@ -583,16 +705,22 @@ static PyObject *scanner_forget(Scanner *self, PyObject *Py_UNUSED(none))
 
 /* ---- the type ------------------------------------------------------------------------------------------------ */
 
-/* interests: {name: (kind, target)} for attribute keys, and {name: target} for events. */
-static int add_interest(Scanner *self, PyObject *name, int kind, PyObject *target)
+/* interests: {name: (kind, target)}; "*" stands for every other event with a plain name. */
+static int add_interest(Scanner *self, PyObject *name, PyObject *item, int is_event)
 {
+    PyObject *target;
     Py_ssize_t length;
-    const char *text = PyUnicode_AsUTF8AndSize(name, &length);
+    int kind;
+    const char *text = PyArg_ParseTuple(item, "iO", &kind, &target) ? PyUnicode_AsUTF8AndSize(name, &length) : NULL;
     if (!text) return -1;
+    if (is_event && length == 1 && *text == '*') {
+        self->others = Py_NewRef(target);
+        return 0;
+    }
     uint64_t hash = hash_key((const uint8_t *)text, (size_t)length);
     size_t slot = hash & self->interest_mask;
     while (self->interests[slot].name) slot = (slot + 1) & self->interest_mask;
-    self->interests[slot] = (Interest){hash, Py_NewRef(name), text, length, Py_NewRef(target), kind};
+    self->interests[slot] = (Interest){hash, Py_NewRef(name), Py_NewRef(target), text, length, kind, is_event};
     return 0;
 }
 
@@ -621,14 +749,11 @@ static int scanner_init(Scanner *self, PyObject *args, PyObject *kwargs)
         PyErr_NoMemory();
         return -1;
     }
-    while (PyDict_Next(attributes, &position, &name, &item)) {
-        PyObject *target;
-        int kind;
-        if (!PyArg_ParseTuple(item, "iO", &kind, &target) || add_interest(self, name, kind, target) < 0) return -1;
-    }
+    while (PyDict_Next(attributes, &position, &name, &item))
+        if (add_interest(self, name, item, 0) < 0) return -1;
     position = 0;
     while (PyDict_Next(events, &position, &name, &item))
-        if (add_interest(self, name, EVENT, item) < 0) return -1;
+        if (add_interest(self, name, item, 1) < 0) return -1;
     return 0;
 }
 
@@ -661,6 +786,7 @@ static void scanner_dealloc(Scanner *self)
         Py_XDECREF(self->interests[slot].target);
     }
     Py_XDECREF(self->empty);
+    Py_XDECREF(self->others);
     PyMem_Free(self->interests);
     PyMem_Free(self->known);
     PyMem_Free(self->shape.at);

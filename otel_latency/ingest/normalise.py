@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from otel_latency import semconv
+from otel_latency.ingest.details import add_details
 from otel_latency.ingest.dialects import DIALECTS
 from otel_latency.ingest.dialects.dialect import Dialect, Source, SpanRule, number, seconds
 from otel_latency.ingest.dialects.fields import FIELDS, NET_INPUT_TOKENS, SECONDS
@@ -132,6 +133,14 @@ FOREIGN: Final[frozenset[str]] = frozenset(
 EVENTS: Final[frozenset[str]] = frozenset(name for dialect in DIALECTS for name in dialect.events)
 """Span events for `convert`: the first of each name, in seconds from the span's start."""
 
+MILESTONES: Final[Mapping[str, str]] = {name: MEASURES[attribute] for name, attribute in semconv.MILESTONES.items()}
+"""Span events that are milestones of ours -> field, where no attribute says the same."""
+
+NO_MOMENTS: Final = frozenset(
+    {"exception", "retry", "attempt", "circuit_open", "audio", "connection", "log", "message"}
+)
+"""Span events with a plain name that mark no moment of a stage."""
+
 LABELS: Final[frozenset[str]] = frozenset(
     {semconv.STAGE, semconv.TURN, semconv.STATUS, semconv.TASK, semconv.PART_OF}
     | {PIPELINE_STAGE, ERROR_TYPE}
@@ -207,6 +216,7 @@ class Normaliser:
         for key in sorted(foreign.keys() & words.ranks.keys(), key=words.ranks.__getitem__):
             for field, value in read(words.sources[key], foreign[key], profile.stage, start_ns):
                 measures.setdefault(_AT_HOST.get(field, field) if at_host else field, value)
+        add_details(foreign, measures)
         _make_gross(measures, profile, words.dialect)
         if foreign.get(STREAM) is False:
             measures.pop("ttfc", None)  # its only chunk is its end

@@ -13,16 +13,23 @@ from typing import Final, NamedTuple
 
 from msgspec import Raw
 
+from otel_latency import semconv
 from otel_latency.errors import BodyTooLarge, DecodeError
-from otel_latency.ingest import normalise
+from otel_latency.ingest import details, normalise
 from otel_latency.ingest.normalise import Normaliser
 from otel_latency.ingest.scanner import (
+    DETAIL,
     FOREIGN,
+    IGNORED,
     LABEL,
+    LINK,
     MAX_ATTRIBUTES,
     MAX_EVENTS,
+    MAX_LINKS,
     MEASURE,
+    OTHERS,
     UNREADABLE,
+    Pairs,
     RowBuilder,
     invalid_ids,
     make_scanner,
@@ -48,8 +55,15 @@ ATTRIBUTES: Final = {
     **dict.fromkeys(normalise.LABELS, (LABEL, "")),
     **{key: (MEASURE, field) for key, field in normalise.MEASURES.items()},
     **dict.fromkeys(normalise.FOREIGN, (FOREIGN, "")),
+    semconv.AFTER: (LINK, ""),
 }
-EVENTS: Final = {name: normalise.EVENT_PREFIX + name for name in normalise.EVENTS}
+EVENTS: Final = {
+    **{name: (FOREIGN, normalise.EVENT_PREFIX + name) for name in normalise.EVENTS},
+    **{name: (MEASURE, field) for name, field in normalise.MILESTONES.items()},
+    **dict.fromkeys(normalise.NO_MOMENTS, (IGNORED, "")),
+    details.SENTENCE: (DETAIL, details.SENTENCES),
+    OTHERS: (FOREIGN, details.MOMENTS),
+}
 
 
 class TraceDecoder:
@@ -113,8 +127,9 @@ class TraceDecoder:
             _number_of(span.kind, _KINDS),
             _number_of(status, _STATUS_CODES),
             (max(span.start_time_unix_nano, 0), max(span.end_time_unix_nano, 0)),
-            [(pair.key or "", plain(pair.value)) for pair in (span.attributes or ())[:MAX_ATTRIBUTES]],
-            [(event.name or "", event.time_unix_nano) for event in (span.events or ())[:MAX_EVENTS]],
+            _pairs(span.attributes),
+            [(one.name or "", one.time_unix_nano, _pairs(one.attributes)) for one in (span.events or ())[:MAX_EVENTS]],
+            [(bytes(one.span_id), _pairs(one.attributes)) for one in (span.links or ())[:MAX_LINKS]],
         )
 
     # What the scanner asks.
@@ -225,6 +240,12 @@ def _read(encoding: _Encoding, resource: bytes) -> _Known:
 class _Event(Message):
     time_unix_nano: Int64 = Int64()
     name: str | None = None
+    attributes: list[KeyValue] | None = None
+
+
+class _Link(Message):
+    span_id: HexId = HexId()
+    attributes: list[KeyValue] | None = None
 
 
 class _Status(Message):
@@ -241,6 +262,7 @@ class _Span(Message):
     end_time_unix_nano: Int64 = Int64()
     attributes: list[KeyValue] | None = None
     events: list[_Event] | None = None
+    links: list[_Link] | None = None
     status: _Status | None = None
 
 
@@ -258,11 +280,10 @@ class _Request(Message):
     resource_spans: list[_ResourceSpans] | None = None
 
 
-JSON_KEYS: Final = json_keys(_Request, _ResourceSpans, _ScopeSpans, _Span, _Event, _Status) | {
+JSON_KEYS: Final = json_keys(_Request, _ResourceSpans, _ScopeSpans, _Span, _Event, _Link, _Status) | {
     "schemaUrl",
     "traceState",
     "flags",
-    "links",
     "message",
     "droppedAttributesCount",
     "droppedEventsCount",
@@ -274,6 +295,10 @@ _ARRAY_DEPTHS = frozenset({2, 4, 6})
 
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUS_CODES = ("UNSET", "OK", "ERROR")
+
+
+def _pairs(attributes: list[KeyValue] | None) -> Pairs:
+    return [(pair.key or "", plain(pair.value)) for pair in (attributes or ())[:MAX_ATTRIBUTES]]
 
 
 def _number_of(value: int | str | None, names: tuple[str, ...]) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from otel_latency.aggregate import aggregator
 from otel_latency.aggregate.aggregator import Aggregator
+from otel_latency.aggregate.turn_view import EXPOSED, Observation
 from otel_latency.records import HistogramSeries, LLMProfile, Profile, SummarySeries, ValueSeries
 
 NOW = 1_800_000_000.0
@@ -64,6 +65,43 @@ def test_a_turn_has_its_milestones():
     statuses = {key[-1]: one.value for key, one in found(agg, "otel_latency_turns_total").items()}
     assert statuses == {"ok": 1, "error": 1}
     assert not found(agg, "otel_latency_stage_duration_seconds")
+
+
+def test_what_whole_turns_tell_is_counted_beside_what_their_spans_do():
+    """The shares of their stages, and milestones that only the stages told; a clock ahead counts as now."""
+    agg = Aggregator()
+    agg.fold(NOW)
+    ids = b"trace of 16 byte", b"span of8"
+    here = ("service", "shop"), ("turn", "answer")
+    audio = "otel_latency_turn_time_to_first_audio_seconds"
+    agg.observe(
+        [
+            Observation(EXPOSED, (*here, ("stage", "llm")), 0.7, int(NOW * 1e9), *ids),
+            Observation(EXPOSED, (*here, ("stage", "llm")), 0.9, int(NOW * 1e9), *ids),
+            Observation(EXPOSED, (*here, ("stage", "tts")), 0.2, int(NOW * 1e9), *ids),
+            Observation(audio, here, 1.2, int((NOW + 3) * 1e9), *ids),
+        ]
+    )
+    agg.add([row(TURN, 2.0, measures={"ttfa": 1.4})], NOW)
+    exposed = found(agg, EXPOSED)
+    assert {key: (one.count, one.sum) for key, one in exposed.items()} == {
+        ("shop", "answer", "llm"): (2, pytest.approx(1.6)),
+        ("shop", "answer", "tts"): (1, 0.2),
+    }
+    slowest = exposed["shop", "answer", "llm"].exemplar
+    assert (slowest.value, slowest.trace_id) == (0.9, ids[0].hex())
+    assert found(agg, audio)["shop", "answer"].sum == pytest.approx(2.6)
+    windows = found(agg, audio.replace("_seconds", "_window_seconds"))
+    assert windows["shop", "answer", "10s"].count == 2
+    assert {key[-1] for key in found(agg, "otel_latency_turns_total")} == {"ok"}
+
+
+def test_turns_alone_are_counted_at_the_next_tick():
+    """Even if no span came with them."""
+    agg = Aggregator()
+    labels = ("service", "shop"), ("turn", "answer"), ("stage", "llm")
+    agg.observe([Observation(EXPOSED, labels, 0.7, int(NOW * 1e9), b"t" * 16, b"s" * 8)])
+    assert found(agg, EXPOSED)["shop", "answer", "llm"].count == 1
 
 
 def test_an_llm_call_is_a_stage_and_a_client_operation_too():

@@ -14,11 +14,11 @@ from array import array
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from otel_latency import _native
+from otel_latency import _native, semconv
 from otel_latency.errors import DecodeError
 from otel_latency.ingest.otlp_traces import TraceDecoder
 from tests.ingest.test_otlp_traces import golden_requests
-from tests.ingest.test_scanner import request
+from tests.ingest.test_scanner import request, with_events
 
 
 def damaged(body: bytes, source: random.Random) -> bytes:
@@ -37,6 +37,19 @@ def damaged(body: bytes, source: random.Random) -> bytes:
             case _:
                 del data[at + source.randrange(1, 400) :]
     return bytes(data)
+
+
+def detailed() -> bytes:
+    """A span with all that is looked at in events and links."""
+    one = with_events(
+        ("first_token", 0.25, {}),
+        ("prompt_built", 0.5, {"tokens": 512}),
+        ("sentence", 0.5, {f"{semconv.SENTENCE}.index": 0, f"{semconv.SENTENCE}.arrived": 0.5}),
+        ("exception", 0.75, {"exception.type": "ValueError"}),
+    )
+    link = one.links.add(trace_id=one.trace_id, span_id=b"producer")
+    link.attributes.add(key=semconv.AFTER).value.string_value = "first_sentence"
+    return one.SerializeToString()
 
 
 def one_span(body: bytes) -> bytes:
@@ -64,6 +77,7 @@ def main() -> None:
     source = random.Random(arguments.seed)
     corpus = [body for body, _ in golden_requests()]
     spans = [one_span(body) for body in corpus]
+    spans += [detailed()] * (len(spans) // 4)
     print(f"{_native.__file__}: seed {arguments.seed}", flush=True)
     decoder, rows = TraceDecoder(), []
     requests = refused = size = 0

@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from otel_latency.ingest.scanner import (
+    DETAIL,
     FOREIGN,
+    IGNORED,
     LABEL,
+    LINK,
     MAX_ATTRIBUTES,
     MAX_SPAN_BYTES,
     MAX_SPANS,
     MAX_TEXT,
     MEASURE,
+    OTHERS,
     UNREADABLE,
     PythonScanner,
     make_scanner,
@@ -29,8 +33,15 @@ ATTRIBUTES = {
     "tokens": (MEASURE, "input_tokens"),
     "gen_ai.usage.output_tokens": (MEASURE, "output_tokens"),
     "first": (FOREIGN, ""),
+    "waited_for": (LINK, ""),
 }
-EVENTS = {"First Token": "event:First Token", "first": "event:first"}
+EVENTS = {"First Token": (FOREIGN, "event:First Token"), "first": (FOREIGN, "event:first")}
+ALL_EVENTS = EVENTS | {
+    "first_token": (MEASURE, "ttft"),
+    "sentence": (DETAIL, "sentences"),
+    "exception": (IGNORED, ""),
+    OTHERS: (FOREIGN, "moments"),
+}
 IDS = b"0123456789abcdef", b"01234567", b"parentid"
 
 _scanner = pytest.importorskip(
@@ -41,12 +52,12 @@ _scanner = pytest.importorskip(
 class Asked:
     """Plays the part of `TraceDecoder`, and notes what it was asked."""
 
-    def __init__(self, *, compiled: bool, context: int = 7) -> None:
+    def __init__(self, *, compiled: bool, context: int = 7, events=EVENTS) -> None:
         self.resolved: list[tuple[object, ...]] = []
         self.foreign: list[dict[str, object]] = []
         self.origins: list[tuple[bytes, bytes]] = []
         self._context = context
-        self.scanner = make_scanner(ATTRIBUTES, EVENTS, self.number, self.resolve, self.convert, compiled=compiled)
+        self.scanner = make_scanner(ATTRIBUTES, events, self.number, self.resolve, self.convert, compiled=compiled)
 
     def number(self, resource: bytes, scope: bytes) -> int:
         self.origins.append((resource, scope))
@@ -154,6 +165,80 @@ def test_the_first_event_of_a_name_counts_in_seconds_from_the_start(asked):
         one.events.add(name="First Token", time_unix_nano=ns)
     asked.scan(request(one))
     assert asked.foreign == [{"event:First Token": 0.5}]
+
+
+@pytest.fixture(params=[True, False], ids=["compiled", "python"])
+def detailed(request) -> Asked:
+    return Asked(compiled=request.param, events=ALL_EVENTS)
+
+
+def with_events(*events: tuple[str, float, dict[str, object]], **changes) -> Span:
+    """A span with events: name, seconds from its start, attributes."""
+    one = span(**changes)
+    for name, seconds, attributes in events:
+        event = one.events.add(name=name, time_unix_nano=1_000_000_000 + round(seconds * 1e9))
+        event.attributes.extend(span(attributes=attributes).attributes)
+    return one
+
+
+def test_a_milestone_may_be_an_event(detailed):
+    """It is the measure of that name, without a detour; what an attribute says goes before, and the first counts."""
+    body = request(
+        with_events(("first_token", 0.25, {}), ("first_token", 0.5, {})),
+        with_events(("first_token", -0.5, {})),
+    )
+    assert [row[6] for row in detailed.scan(body)[0]] == [{"ttft": 0.25}, None]
+    assert detailed.foreign == []
+
+
+def test_events_with_other_plain_names_are_told_together(detailed):
+    """Sentences, dotted names, such before the start and the ignored ones are not among them."""
+    events = [("built", 0.5, {"k": 1}), ("built", 0.75, {}), ("x" * 65, 1, {}), ("a.b", 1, {}), ("exception", 1, {})]
+    detailed.scan(request(with_events(*events, ("early", -0.5, {}), ("naïve", 1, {}), ("*", 1, {}), ("_2", 1, {}))))
+    assert detailed.foreign == [{"moments": {"built": 0.5, "_2": 1.0}}]
+
+
+def test_the_attributes_of_an_event_that_is_looked_into(detailed):
+    """Of each of them, all that are scalars."""
+    said = {"index": 0, "arrived": 0.5, "text": "é", "heard": True, "raw": b"x"}
+    detailed.scan(request(with_events(("sentence", 0, said), ("sentence", -1, {}))))
+    assert detailed.foreign == [{"sentences": [{"index": 0, "arrived": 0.5, "text": "é", "heard": True}, {}]}]
+
+
+def test_links_tell_what_was_waited_for(detailed):
+    """Those with the attribute that is looked for, if it is text; on the span itself it means nothing."""
+    one = span(attributes={"waited_for": "nothing"})
+    for number, attributes in enumerate([{"waited_for": "first"}, {"x": 1}, {"waited_for": 5}, {"waited_for": "end"}]):
+        link = one.links.add(trace_id=IDS[0], span_id=bytes([number]) * 8)
+        link.attributes.extend(span(attributes=attributes).attributes)
+    one.links.add(span_id=b"short").attributes.extend(span(attributes={"waited_for": "first"}).attributes)
+    detailed.scan(request(one))
+    assert detailed.foreign == [{"waited_for": [(bytes(8), "first"), (bytes([3]) * 8, "end")]}]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        field(13, b"\xff"),
+        field(13, field(4, field(1, b"\xff"))),
+        field(11, field(2, b"sentence") + field(3, b"\xff")),
+        field(11, field(2, b"sentence") + field(3, field(1, b"\xff"))),
+    ],
+)
+def test_a_broken_link_or_detail_costs_its_span(detailed, damage):
+    """As any other part of it that cannot be read."""
+    assert detailed.scan(request(span().SerializeToString() + damage)) == ([], {"malformed": 1})
+
+
+def test_only_so_many_links_are_read(detailed):
+    """The first sixteen."""
+    one = span()
+    for number in range(20):
+        one.links.add(span_id=bytes([number + 1]) * 8).attributes.extend(
+            span(attributes={"waited_for": "m"}).attributes
+        )
+    detailed.scan(request(one))
+    assert len(detailed.foreign[0]["waited_for"]) == 16
 
 
 def test_a_root_has_no_parent(asked):
@@ -308,6 +393,14 @@ BODIES = [
         span(name="", attributes={"tokens": -3.5, "stream": False}, parent_span_id=b"", trace_state="a=b", flags=1),
     ),
     request(span(events=[Span.Event(name="First Token", time_unix_nano=2_000_000_000)], attributes={"model": b"raw"})),
+    request(
+        with_events(
+            ("first_token", 0.5, {}),
+            ("sentence", 0.5, {"index": 0, "text": "é"}),
+            ("built", 0.5, {}),
+            links=[Span.Link(span_id=b"producer", attributes=span(attributes={"waited_for": "end"}).attributes)],
+        )
+    ),
 ]
 
 
@@ -329,7 +422,7 @@ def test_both_scanners_agree_on_damaged_requests(body, source: random.Random, da
             del data[at + source.randrange(1, 60) :]
     outcomes = []
     for compiled in (True, False):
-        asked = Asked(compiled=compiled)
+        asked = Asked(compiled=compiled, events=ALL_EVENTS)
         try:
             outcomes.append((repr(asked.scan(bytes(data))), set(map(repr, asked.resolved)), repr(asked.foreign)))
         except (ValueError, OverflowError) as error:

@@ -1,4 +1,6 @@
-"""The fields that measures are stored under: each name with its meaning and unit. Nothing else may appear in a row."""
+"""The fields that measures are stored under: each name with its meaning and unit. Nothing else may appear in a row,
+but the three texts of `ingest.details`.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +55,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "request_id": "id of the request",
     "speech_id": "id of one utterance of a voice agent",
     "end_reason": "what ended the turn",
+    "fallback": "what stood in for what failed",
 }
 FIELDS: Final[Mapping[str, str]] = {
     **{name: f"{meaning}, in seconds" for name, meaning in SECONDS.items()},

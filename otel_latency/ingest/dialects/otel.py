@@ -23,7 +23,12 @@ OURS = Dialect(
         semconv.RETRIES: "retries",
         **{attribute: f"retries_{reason}" for reason, attribute in semconv.RETRY_REASONS.items()},
     },
-    sources={semconv.SESSION: text("session"), semconv.REQUEST_ID: text("request_id")},
+    sources={
+        semconv.SESSION: text("session"),
+        semconv.REQUEST_ID: text("request_id"),
+        semconv.INTERRUPT_REASON: text("end_reason"),
+        semconv.FALLBACK: text("fallback"),
+    },
     tasks=(semconv.TASK,),
 )
 
