@@ -46,6 +46,7 @@ from otel_latency.records import Family, MetricPoint, SpanRow
 from otel_latency.web.app import WebServer, index
 from otel_latency.web.exposition import legal
 from otel_latency.web.health import Health, Phase
+from otel_latency.web.links import graph
 from otel_latency.web.metrics import MetricsPage
 from otel_latency.web.prometheus import PrometheusAPI
 from otel_latency.web.registry import families as registry_families
@@ -99,7 +100,7 @@ class Agent:
             alive=self.collectors.lag.alive,
             checks=self.collectors.checks.results,
             required=[check.name for check in config.collect.checks if check.required],
-            faults=lambda: list(self._faults.values()),
+            faults=lambda: [*self._faults.values(), *filter(None, [self.alerting.rules.stalled()])],
         )
         self.page = MetricsPage(families=self.families, version=self._page_version, registry=self.own.registry)
         self.alerting = Alerting(
@@ -275,7 +276,7 @@ class Agent:
 
     def _rules_figure(self, name: str) -> float:
         figure = self.alerting.rules.figures.get(name, 0)
-        return len(figure) if isinstance(figure, dict) else figure
+        return len(figure) if isinstance(figure, list) else figure
 
     def _received(self, signal: Signal) -> Callable[[], dict[str, float]]:
         return lambda: {of: count for (found, of), count in self.intake.received.items() if found is signal}
@@ -301,7 +302,7 @@ class Agent:
             },
         )
         prometheus = PrometheusAPI(self.alerting.rules)
-        routes = [*self.health.routes(), self.page.route(), status.route(), *prometheus.routes()]
+        routes = [*self.health.routes(), self.page.route(), status.route(), *prometheus.routes(), graph()]
         paths = [route.path for route in routes]
         return WebServer(
             config.web.host, config.web.port, routes=[index(paths), *routes], allowed_hosts=config.web.allowed_hosts

@@ -58,6 +58,9 @@ class Alerting:
         """Raises ConfigError when a rule file is wrong, or when a secret cannot be read."""
         own_address = f"{in_url(config.web.host)}:{config.web.port}"
         self.external_url = (config.rules.external_url or f"http://{own_address}").rstrip("/")
+        if config.notify and config.rules.external_url is None:
+            log.warning("rules.external_url is not set: links in notifications lead to %s", self.external_url)
+        self._trace_url = config.rules.trace_url
         self._snapshot = snapshot
         self.is_used = bool(config.rules.files or config.notify)
         folder = directory / config.store.path
@@ -88,8 +91,9 @@ class Alerting:
 
     def faults(self) -> list[str]:
         """What is wrong, one sentence each."""
-        found = (self.fault, self.pipeline.fault, self.rules.memory_fault, self.rules.reload_fault)
-        return [fault for fault in found if fault]
+        # Where there is no directory, that is the one thing to say of the disk.
+        of_disk = [self.fault] if self.fault else [self.pipeline.fault, self.rules.memory_fault]
+        return [fault for fault in (*of_disk, self.rules.reload_fault) if fault]
 
     def rules_status(self) -> dict[str, object]:
         """The section `rules` of /status."""
@@ -104,8 +108,9 @@ class Alerting:
         found = slowest_trace(families, alert.labels)
         if found is None:
             return alert
-        url = f"{self.external_url}/api/v1/turns/{found.trace_id}"
-        more = {"slowest_trace": f"{found.trace_id} ({found.value:.3g} s)", "trace_url": url}
+        more = {"slowest_trace": f"{found.trace_id} ({found.value:.3g} s)"}
+        if self._trace_url:
+            more["trace_url"] = self._trace_url.replace("{trace_id}", found.trace_id)
         return replace(alert, annotations={**more, **alert.annotations})
 
 
@@ -130,7 +135,7 @@ def _fits(own: Iterable[tuple[str, str]], labels: Mapping[str, str]) -> bool:
 def _make(folder: Path) -> str:
     """Make the store's directory; what is wrong with it, or nothing."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         fault = f"store.path: {folder} cannot be made ({error.strerror}): alerts do not survive a restart"
         log.error("%s", fault)  # noqa: TRY400 -- the disk's fault, not ours: no traceback

@@ -211,7 +211,8 @@ class Alert:
 
     `labels` are its identity and hold `alertname`. `ends_at` of a firing alert is the time from which it may be taken
     for resolved should nothing more be heard of it; of a resolved one, when it resolved. `value` is the last one
-    that breached.
+    that breached. `valid_for` says the same as `ends_at` without a clock: seconds from being handed over. `active_at`
+    is when the breach began, which is `for` before `starts_at`; 0 when that is not known.
     """
 
     labels: Mapping[str, str]
@@ -221,6 +222,8 @@ class Alert:
     is_firing: bool
     value: float
     generator_url: str = ""
+    valid_for: float = 240.0
+    active_at: float = 0.0
 
 
 class Collector(Protocol):

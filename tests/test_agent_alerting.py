@@ -70,7 +70,7 @@ def test_slowest_trace(labels, expected):
 def make(folder, url="http://127.0.0.1:9/", *, store="data"):
     (folder / "a.rules.yaml").write_text(RULES, encoding="utf-8")
     config = Config(
-        rules=Rules(files=["*.rules.yaml"]),
+        rules=Rules(files=["*.rules.yaml"], trace_url="http://tempo/trace/{trace_id}"),
         store=Store(path=store),
         notify=[WebhookNotifier(name="hook", url=Secret(url))],
     )
@@ -103,9 +103,11 @@ async def test_from_a_series_to_a_webhook(tmp_path):
     assert told["bot llm"] == {
         "slowest_trace": "a1 (2 s)",
         "summary": "llm is slow",
-        "trace_url": "http://127.0.0.1:8080/api/v1/turns/a1",
+        "threshold": "1",
+        "trace_url": "http://tempo/trace/a1",
+        "value": "2",
     }
-    assert told["shop llm"] == {"summary": "llm is slow"}
+    assert told["shop llm"] == {"summary": "llm is slow", "threshold": "1", "value": "2"}
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["alerts.json", "notify.db"]
     assert alerting.rules_status()["faults"] == []
 

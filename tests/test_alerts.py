@@ -18,6 +18,12 @@ ALERTS = Path(__file__).parents[1] / "alerts"
 FILES = sorted(ALERTS.glob("*.rules.yaml"))
 TESTS = sorted((ALERTS / "tests").glob("*.test.yaml"))
 ALWAYS_ON = {"Watchdog"}
+OF_STATES = {
+    *("OperationStuck", "TrafficStopped", "LLMCircuitOpen", "GPUNotAnswering", "CheckDown", "AgentRulesFailing"),
+    *("AgentRulesNotLoaded", "AgentSpansDropped", "AgentMetricPointsDropped", "AgentLoopBlocked"),
+    *("AgentSeriesOverflow", "AgentCollectorFailing", "AgentNotificationsFailing", "Watchdog"),
+}
+"""What is either so or not, or has happened within minutes; it does not hover about a threshold."""
 
 RULES = [rule for path in FILES for group in rulefile.load(path.name, path.read_text()) for rule in group.rules]
 ALERTING = {rule.name: rule for rule in RULES if isinstance(rule, AlertingRule)}
@@ -56,6 +62,14 @@ def test_conventions(alert):
     assert {"summary", "description", "runbook_url"} == set(annotations)
     assert "$value" not in annotations["summary"]
     assert f"alerts/README.md#{alert.lower()}" == annotations["runbook_url"]
+
+
+def test_measured_values_may_dip():
+    """An alert on a measured value, which may hover about its threshold, fires for a minute more; others just end."""
+    assert {0: OF_STATES, 60_000: ALERTING.keys() - OF_STATES} == {
+        keep: {name for name, rule in ALERTING.items() if rule.keep_firing_ms == keep}
+        for keep in {rule.keep_firing_ms for rule in ALERTING.values()}
+    }
 
 
 def test_runbook():

@@ -1,8 +1,8 @@
 """Say of each file whether the agent would take it, or everything that is wrong with it: configurations and rule files.
 
 The environment counts as it does for the agent: a ${env:NAME} that is not set is a fault, and so is a collector of
-yours that cannot be loaded, or a rule file that the configuration names and that is wrong. No value of a variable or of
-a secret is printed.
+yours that cannot be loaded, a secret whose file cannot be read, or a rule file that the configuration names and that is
+wrong. A pattern in rules.files that matches no file is a warning. No value of a variable or of a secret is printed.
 
 A file that begins with groups: holds rules. They are linted as well: series that no agent exposes, a rate of a gauge, a
 window that is too short, no threshold, a label that the result does not have. Warnings do not make a file wrong, unless
@@ -24,13 +24,15 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
+from otel_latency.cli.inputs import duration, text_of
 from otel_latency.config.load import MAX_BYTES, faults, load
+from otel_latency.config.sections import Collect, Config, Rules
 from otel_latency.config.values import Duration
 from otel_latency.errors import ConfigError
 
@@ -43,23 +45,26 @@ _HOLDS_RULES: Final = re.compile(rb"""^(?:\{\s*)?["']?groups["']?\s*:""", re.MUL
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What makes a file wrong, a line each; and of rules everything that the linter found, warnings too."""
+    """What makes a file wrong and what does not, a line each; and of rules everything that the linter found."""
 
     faults: list[str]
+    warnings: list[str]
     findings: list[Finding] | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE")
-    parser.add_argument("--strict", action="store_true", help="a warning makes a rule file wrong, too")
+    parser.add_argument("--strict", action="store_true", help="a warning makes a file wrong, too")
     parser.add_argument(
         "--semantics", type=int, choices=(2, 3), default=3, help="Prometheus' major version (default 3)"
     )
     parser.add_argument(
-        "--sample-interval", type=_duration, default=Duration(1.0), metavar="DURATION", help="of rules (default 1s)"
+        "--sample-interval", type=duration, default=Duration(1.0), metavar="DURATION", help="of rules (default 1s)"
     )
     parser.add_argument(
-        "--json", action="store_true", help='print {"files": [{"file", "ok", "faults"}]}; with "findings" for rules'
+        "--json",
+        action="store_true",
+        help='print {"files": [{"file", "ok", "faults", "warnings"}]}; with "findings" for rules',
     )
 
 
@@ -73,7 +78,9 @@ def _verdict(file: str, arguments: argparse.Namespace) -> Verdict:
     data = _start(file)
     if _HOLDS_RULES.search(data):
         return _of_rules(file, arguments)
-    return Verdict([str(fault) for fault in _faults(file)])
+    found, warnings = _faults(file)
+    lines = list(map(str, found))
+    return Verdict([*lines, *warnings], []) if arguments.strict else Verdict(lines, warnings)
 
 
 def _of_rules(file: str, arguments: argparse.Namespace) -> Verdict:
@@ -82,31 +89,55 @@ def _of_rules(file: str, arguments: argparse.Namespace) -> Verdict:
 
     semantics = cast("Semantics", arguments.semantics)
     groups, found = RuleFiles([escape(file)], semantics=semantics).load()
-    text = Path(file).read_text("utf-8-sig") if groups else ""
+    text = text_of(file) if groups else ""
     around = Surroundings(sample_ms=round(arguments.sample_interval * 1000))
     findings = lint(text, groups, around)
-    wrong = [one for one in findings if arguments.strict or one.severity is Severity.ERROR]
-    return Verdict([*map(str, found), *map(str, wrong)], findings)
+    is_wrong = {one: arguments.strict or one.severity is Severity.ERROR for one in findings}
+    wrong = [str(one) for one in findings if is_wrong[one]]
+    return Verdict([*map(str, found), *wrong], [str(one) for one in findings if not is_wrong[one]], findings)
 
 
-def _faults(file: str) -> list[ConfigError]:
-    """What is wrong with the file itself, or else with the collectors and the rule files that it names."""
+def _faults(file: str) -> tuple[list[ConfigError], list[str]]:
+    """What is wrong with the file itself, or else with what it names; and warnings."""
     found = faults(file, os.environ)
     if found:
-        return found
+        return found, []
+    config = load(file, os.environ)
+    about_rules, warnings = _of_rule_files(file, config.rules)
+    named = [ConfigError(f"{file}: {fault}") for fault in (*_of_collectors(config.collect), *_of_secrets(config))]
+    return named + about_rules, warnings
+
+
+def _of_collectors(section: Collect) -> Iterator[ConfigError]:
     from otel_latency.collect import user  # late: most files name none, and help needs none
 
-    config = load(file, os.environ)
-    for entry in config.collect.collectors:
+    for entry in section.collectors:
         try:
             user.load(entry if isinstance(entry, str) else entry.target)
         except ConfigError as error:
-            found.append(ConfigError(f"{file}: {error}"))
-    if config.rules.files:
-        from otel_latency.rules.files import RuleFiles
+            yield error
 
-        found += RuleFiles(config.rules.files, Path(file).parent, config.rules.semantics).load()[1]
-    return found
+
+def _of_secrets(config: Config) -> list[ConfigError]:
+    if not config.notify:
+        return []
+    from otel_latency.notify.build import faults_of_secrets  # late: it brings aiohttp
+
+    return faults_of_secrets(config.notify)
+
+
+def _of_rule_files(file: str, section: Rules) -> tuple[list[ConfigError], list[str]]:
+    if not section.files:
+        return [], []
+    from otel_latency.rules.files import RuleFiles
+
+    folder = Path(file).parent
+    warnings = [
+        f"{file}: rules.files: {pattern}: no file is called so now: check the pattern (warning)"
+        for pattern in section.files
+        if any(wildcard in pattern for wildcard in "*?[") and not RuleFiles([pattern], folder).find()
+    ]
+    return RuleFiles(section.files, folder, section.semantics).load()[1], warnings
 
 
 def _start(file: str) -> bytes:
@@ -118,24 +149,23 @@ def _start(file: str) -> bytes:
         return b""
 
 
-def _duration(text: str) -> Duration:
-    try:
-        return Duration.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _as_text(verdicts: Mapping[str, Verdict]) -> str:
     lines = []
     for file, verdict in verdicts.items():
-        shown = [*verdict.faults, *map(str, verdict.findings or ())]
+        shown = [*verdict.faults, *(verdict.warnings if verdict.findings is None else map(str, verdict.findings))]
         lines += list(dict.fromkeys(shown)) if verdict.faults else [*shown, f"{file}: ok"]
     return "\n".join(lines)
 
 
 def _as_json(verdicts: Mapping[str, Verdict]) -> str:
     files = [
-        {"file": file, "ok": not verdict.faults, "faults": verdict.faults, **_findings(verdict)}
+        {
+            "file": file,
+            "ok": not verdict.faults,
+            "faults": verdict.faults,
+            "warnings": verdict.warnings,
+            **_findings(verdict),
+        }
         for file, verdict in verdicts.items()
     ]
     return json.dumps({"files": files})

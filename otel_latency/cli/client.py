@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -11,6 +12,8 @@ from otel_latency.errors import ConfigError, EvaluationError, OtelLatencyError
 
 DEFAULT_AGENT: Final = "http://127.0.0.1:8080"
 TIMEOUT: Final = 10.0
+_LONG: Final = 2000
+"""Characters of arguments that go into an address; more are sent as a form."""
 
 
 class AgentClient:
@@ -30,11 +33,22 @@ class AgentClient:
 
     def get(self, path: str, **arguments: object) -> Any:
         """The JSON at *path*. Raises OtelLatencyError, with the address and why, when there is none."""
-        shown = {name: value for name, value in arguments.items() if value is not None}
-        query = f"?{urlencode(shown)}" if shown else ""
+        query = _query(arguments)
+        return self._answer("GET", path, f"{path}?{query}" if query else path)
+
+    def prometheus(self, path: str, **arguments: object) -> Any:
+        """The `data` of an answer in Prometheus' shape. Raises EvaluationError with what the agent says is wrong."""
+        path, query = f"/api/v1/{path}", _query(arguments)
+        answer = self._answer("POST", path, path, query) if len(query) > _LONG else self.get(path, **arguments)
+        if answer.get("status") != "success":
+            raise EvaluationError(str(answer.get("error", "the agent did not say what is wrong")))
+        return answer["data"]
+
+    def _answer(self, method: str, path: str, target: str, form: str | None = None) -> Any:
+        headers = {} if form is None else {"Content-Type": "application/x-www-form-urlencoded"}
         connection = HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
-            connection.request("GET", f"{self._prefix}{path}{query}")
+            connection.request(method, f"{self._prefix}{target}", form, headers)
             response = connection.getresponse()
             body = response.read()
             status = response.status
@@ -53,12 +67,9 @@ class AgentClient:
             raise self._failed(f"{path} answered {status}")
         return answer
 
-    def prometheus(self, path: str, **arguments: object) -> Any:
-        """The `data` of an answer in Prometheus' shape. Raises EvaluationError with what the agent says is wrong."""
-        answer = self.get(f"/api/v1/{path}", **arguments)
-        if answer.get("status") != "success":
-            raise EvaluationError(str(answer.get("error", "the agent did not say what is wrong")))
-        return answer["data"]
-
     def _failed(self, reason: str) -> OtelLatencyError:
         return OtelLatencyError(f"{self._url}: {reason}")
+
+
+def _query(arguments: Mapping[str, object]) -> str:
+    return urlencode({name: value for name, value in arguments.items() if value is not None})

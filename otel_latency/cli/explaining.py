@@ -34,7 +34,9 @@ def ask(client: AgentClient, name: str) -> list[ExplainedRule]:
     found = [(group, rule) for group in groups for rule in group["rules"] if rule["name"] == name]
     if not found:
         raise OtelLatencyError(f"{name}: {_no_such_rule(name, groups)}")
-    return [_explained(client, group, rule) for group, rule in found]
+    # One moment for all parts, by the agent's own clock.
+    _, now = client.prometheus("query", query="time()")["result"]
+    return [_explained(client, group, rule, now) for group, rule in found]
 
 
 def as_text(explained: ExplainedRule, shown: int) -> str:
@@ -64,9 +66,9 @@ def as_json(explained: ExplainedRule) -> dict[str, object]:
     }
 
 
-def _explained(client: AgentClient, group: Mapping[str, Any], rule: Mapping[str, Any]) -> ExplainedRule:
+def _explained(client: AgentClient, group: Mapping[str, Any], rule: Mapping[str, Any], at: str) -> ExplainedRule:
     text = rule["query"]
-    expression = explain(parse(text), text, lambda node: _value(client.prometheus("query", query=show(node))))
+    expression = explain(parse(text), text, lambda node: _value(client.prometheus("query", query=show(node), time=at)))
     return ExplainedRule(rule, group["name"], group["file"], expression)
 
 

@@ -39,6 +39,7 @@ from typing import cast
 
 from otel_latency.cli import explaining
 from otel_latency.cli.client import DEFAULT_AGENT, AgentClient
+from otel_latency.cli.inputs import text_of
 from otel_latency.errors import ConfigError
 from otel_latency.rules import rulefile, testfile, testrun
 from otel_latency.rules.promql.values import Semantics
@@ -97,7 +98,7 @@ def _as_text(file: str, warnings: Sequence[str], failures: Sequence[str]) -> str
 def _test(file: str, semantics: Semantics) -> tuple[list[str], list[str]]:
     """What is odd about a file, and what fails."""
     try:
-        tests, faults = testfile.read(file, _text(file), semantics=semantics)
+        tests, faults = testfile.read(file, text_of(file), semantics=semantics)
         if tests is None:
             return [], [str(fault) for fault in faults]
         paths, warnings = _rule_files(file, tests.rule_files)
@@ -124,16 +125,7 @@ def _groups(paths: Sequence[str], semantics: Semantics) -> tuple[list[RuleGroup]
     groups: list[RuleGroup] = []
     faults: list[ConfigError] = []
     for path in paths:
-        found, wrong = rulefile.read(path, _text(path), semantics=semantics)
+        found, wrong = rulefile.read(path, text_of(path), semantics=semantics)
         groups += found
         faults += wrong
     return groups, faults
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: the file cannot be read ({error.strerror}): check the name") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: byte {error.start} is not UTF-8: save the file as UTF-8") from None

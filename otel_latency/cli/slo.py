@@ -56,43 +56,31 @@ in memory, so windows end at 6h there, which leaves the two slower pairs of wind
 from __future__ import annotations
 
 import argparse
+import json
 import os
-from pathlib import Path
 
+from otel_latency.cli.inputs import duration, text_of
 from otel_latency.config.values import Duration
-from otel_latency.errors import ConfigError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE")
     windows = parser.add_mutually_exclusive_group()
     windows.add_argument(
-        "--max-window", type=_duration, default=Duration.parse("6h"), metavar="DURATION", help="default: 6h"
+        "--max-window", type=duration, default=Duration.parse("6h"), metavar="DURATION", help="default: 6h"
     )
     windows.add_argument("--prometheus", action="store_true", help="windows of any length, for a real Prometheus")
+    parser.add_argument("--json", action="store_true", help="the same rules as JSON, which is YAML as well")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from otel_latency.rules import slo  # late: help needs none of it
 
-    objectives = slo.read(arguments.file, _text(arguments.file), os.environ)
-    print(slo.rules(objectives, max_window=None if arguments.prometheus else arguments.max_window), end="")
+    objectives = slo.read(arguments.file, text_of(arguments.file), os.environ)
+    rules = slo.rules(objectives, max_window=None if arguments.prometheus else arguments.max_window)
+    if arguments.json:
+        import yaml
+
+        rules = json.dumps(yaml.load(rules, yaml.BaseLoader)) + "\n"  # noqa: S506 -- only texts, lists and mappings
+    print(rules, end="")
     return 0
-
-
-def _duration(text: str) -> Duration:
-    try:
-        return Duration.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _text(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: the file cannot be read ({error.strerror}): check the name and its rights"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: byte {error.start} is not UTF-8: save the file as UTF-8") from None

@@ -16,6 +16,8 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr
 
 from otel_latency.config.values import Duration, Secret, Size
+from otel_latency.errors import ExpressionError
+from otel_latency.regex import fits
 
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port")]
 SeriesCount = Annotated[int, Meta(ge=10, description="a count of series")]
@@ -29,6 +31,7 @@ Address = Annotated[
 ]
 Interval = Annotated[Duration, Meta(extra={"at_least": "100ms", "at_most": "1d"})]
 Retention = Annotated[Duration, Meta(extra={"at_least": "1s", "at_most": "30d"})]
+Keeping = Annotated[Duration, Meta(extra={"at_least": "1h", "at_most": "400d"})]
 Latency = Annotated[Duration, Meta(extra={"at_least": "1ms", "at_most": "1h"})]
 Limit = Annotated[Size, Meta(extra={"at_least": "1KiB", "at_most": "1GiB"})]
 URL = Annotated[
@@ -62,6 +65,16 @@ Target = Annotated[
     Meta(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", description="module:Class", examples=["shop.ops:QueueDepth"]),
 ]
 Name = Annotated[str, Meta(pattern=r"\S(.{0,98}\S)?", description="a name of 1 to 100 characters", examples=["openai"])]
+
+
+TraceURL = Annotated[
+    str,
+    Meta(
+        pattern=r"https?://\S*\{trace_id\}\S*",
+        description="a URL with a place for the trace",
+        examples=["https://tempo.example.com/trace/{trace_id}"],
+    ),
+]
 
 
 class Misfit(ValueError):
@@ -175,7 +188,7 @@ class Aggregate(Section):
     expire_after: Retention = Duration(900.0)
     """A series without a new observation for this long is forgotten."""
     turn_timeout: Interval = Duration(30.0)
-    """How long a turn is waited for once its spans are put together; so far each span counts by itself."""
+    """A trace without the span of its turn is closed, with what came of it, after nothing came for this long."""
 
 
 class Rules(Section):
@@ -198,6 +211,8 @@ class Rules(Section):
     """Added to every alert that is sent."""
     external_url: URL | None = None
     """Where people find this agent; links in notifications begin with it."""
+    trace_url: TraceURL | None = None
+    """Where people find a trace; notifications link the slowest."""
 
 
 class LatencyTarget(Section):
@@ -247,8 +262,6 @@ class NotifierSection(Section):
     """Alerts alike in these labels are one notification; `...` stands for all labels."""
     group_wait: Wait = Duration(0.0)
     """How long the first notification of a group waits for more alerts."""
-    repeat_interval: Repeat = Duration(4 * 3600.0)
-    send_resolved: bool = True
 
     def __post_init__(self) -> None:
         for label, condition in self.match.items():
@@ -259,11 +272,10 @@ def _check_condition(label: str, condition: str) -> None:
     if condition[:2] not in {"=~", "!~"}:
         return
     try:
-        re.compile(condition[2:])
-    except re.error as error:
-        where = "" if error.pos is None else f" at its character {error.pos + 1}"
+        fits(condition[2:])
+    except ExpressionError:
         key = f"match.{label}" if re.fullmatch(r"\w{1,40}", label, re.ASCII) else "match"
-        raise Misfit(key, f"the pattern is wrong{where}: write one such as =~critical|page") from None
+        raise Misfit(key, "the pattern is wrong: write one such as =~critical|page") from None
 
 
 def _check_one_of(section: Section, value: str, file: str) -> None:
@@ -275,7 +287,16 @@ def _check_one_of(section: Section, value: str, file: str) -> None:
         raise Misfit("", f"both {value} and {file} are set: keep one")
 
 
-class WebhookNotifier(NotifierSection, tag_field="type", tag="webhook"):
+class MessageNotifier(NotifierSection):
+    """One that decides itself when to tell its side again."""
+
+    repeat_interval: Repeat = Duration(4 * 3600.0)
+    flap_interval: Wait = Duration(60.0)
+    """An alert that fires again before it was quiet for this long is told at most this often; 0s tells every change."""
+    send_resolved: bool = True
+
+
+class WebhookNotifier(MessageNotifier, tag_field="type", tag="webhook"):
     """Alertmanager's webhook format, to any address."""
 
     url: SecretURL | None = None
@@ -296,7 +317,7 @@ class WebhookNotifier(NotifierSection, tag_field="type", tag="webhook"):
             raise Misfit("headers", "a value has characters that no header has: write it on one line")
 
 
-class SlackNotifier(NotifierSection, tag_field="type", tag="slack"):
+class SlackNotifier(MessageNotifier, tag_field="type", tag="slack"):
     """An incoming webhook of Slack, or of what speaks like it."""
 
     webhook_url: SecretURL | None = None
@@ -308,7 +329,7 @@ class SlackNotifier(NotifierSection, tag_field="type", tag="slack"):
         _check_one_of(self, "webhook_url", "webhook_url_file")
 
 
-class PagerDutyNotifier(NotifierSection, tag_field="type", tag="pagerduty"):
+class PagerDutyNotifier(MessageNotifier, tag_field="type", tag="pagerduty"):
     """PagerDuty's Events API v2."""
 
     routing_key: Secret | None = None
@@ -320,7 +341,7 @@ class PagerDutyNotifier(NotifierSection, tag_field="type", tag="pagerduty"):
         _check_one_of(self, "routing_key", "routing_key_file")
 
 
-class EmailNotifier(NotifierSection, tag_field="type", tag="email", kw_only=True):
+class EmailNotifier(MessageNotifier, tag_field="type", tag="email", kw_only=True):
     smarthost: HostPort
     sender: MailAddress = field(name="from")
     to: list[MailAddress]
@@ -342,7 +363,7 @@ class EmailNotifier(NotifierSection, tag_field="type", tag="email", kw_only=True
 
 
 class AlertmanagerNotifier(NotifierSection, tag_field="type", tag="alertmanager"):
-    """Hands alerts to an Alertmanager, every minute while they fire, so `repeat_interval` is left to it."""
+    """Hands alerts to an Alertmanager, every minute while they fire; repeating and resolving is left to it."""
 
     url: SecretURL | None = None
     url_file: File | None = None
@@ -356,10 +377,20 @@ AnyNotifier = WebhookNotifier | SlackNotifier | PagerDutyNotifier | EmailNotifie
 
 
 class Store(Section):
-    """What survives a restart: the states of alerts, and notifications on their way."""
+    """What survives a restart: history, the states of alerts, and notifications on their way."""
 
     path: File = "otel-latency-data"
     """A directory, from that of the configuration; made when something is to be written."""
+    detail: Keeping = Duration(24 * 3600.0)
+    """How long each operation is kept, and every minute of every series."""
+    aggregate: Keeping = Duration(30 * 86400.0)
+    """How long every quarter of an hour of every series is kept, and alerts."""
+    max_bytes: Annotated[Size, Meta(extra={"at_least": "16MiB", "at_most": "16GiB"})] = Size(256 << 20)
+    """The most that the history takes on disk; beyond it the oldest operations go before their time."""
+
+    def __post_init__(self) -> None:
+        if self.detail > self.aggregate:
+            raise Misfit("detail", "it is longer than aggregate: exchange the two")
 
 
 class Config(Section):
@@ -405,6 +436,7 @@ __all__ = [
     "Host",
     "LatencyTarget",
     "Listener",
+    "MessageNotifier",
     "Misfit",
     "NotifierSection",
     "PagerDutyNotifier",

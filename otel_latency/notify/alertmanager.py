@@ -1,7 +1,8 @@
 """Alertmanager, API v2: hands alerts on, and leaves grouping, silences and receivers to it.
 
 Alertmanager forgets what it does not hear of: so firing alerts are sent again every minute, with an end four minutes
-ahead, and resolved ones for `KEEP_RESOLVED` more. `policy` says so to the stages before this one.
+ahead, and resolved ones for `KEEP_RESOLVED` more. Alerts that flap it damps itself, by its `group_interval`. `policy`
+says so to the stages before this one.
 
 A batch of which some alerts are refused counts as refused, for good; Alertmanager has taken the others.
 """
@@ -42,7 +43,7 @@ class Alertmanager:
 
 def policy(group_wait: float) -> Policy:
     """How this notifier wants to be told, whatever else is configured."""
-    return Policy(group_wait=group_wait, repeat_interval=RESEND, send_resolved=True, keep_resolved=KEEP_RESOLVED)
+    return Policy(group_wait, RESEND, send_resolved=True, keep_resolved=KEEP_RESOLVED, flap_interval=0.0)
 
 
 def body(alerts: Sequence[Alert], now: float) -> list[dict[str, object]]:

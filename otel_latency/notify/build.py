@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiohttp.abc import AbstractResolver
 
-from otel_latency.clock import Clock
+from otel_latency.clock import Clock, SystemClock
 from otel_latency.config.sections import (
     AlertmanagerNotifier,
     AnyNotifier,
@@ -64,6 +64,25 @@ def build(
     return Pipeline(routes, Outbox(folder / FILE), clock, closing=client.close)
 
 
+def faults_of_secrets(sections: Sequence[AnyNotifier]) -> list[ConfigError]:
+    """Every secret that `build` could not read; nothing is opened."""
+    found: list[ConfigError] = []
+
+    def read(path: str, key: str, value: Secret | None, file: str | None) -> Secret:
+        try:
+            return _secret(path, key, value, file)
+        except ConfigError as fault:
+            found.append(fault)
+            return Secret("")
+
+    clock = SystemClock()
+    parts = Parts(Client(clock), clock, "")
+    for index, section in enumerate(sections):
+        _, make = _BUILDERS[type(section)]
+        make(section, parts, partial(read, f"notify[{index}]"))
+    return found
+
+
 def _route(section: AnyNotifier, index: int, parts: Parts) -> Route:
     kind, make = _BUILDERS[type(section)]
     notifier = make(section, parts, partial(_secret, f"notify[{index}]"))
@@ -73,7 +92,9 @@ def _route(section: AnyNotifier, index: int, parts: Parts) -> Route:
 def _policy(section: AnyNotifier) -> Policy:
     if isinstance(section, AlertmanagerNotifier):
         return alertmanager.policy(section.group_wait)
-    return Policy(section.group_wait, section.repeat_interval, section.send_resolved)
+    return Policy(
+        section.group_wait, section.repeat_interval, section.send_resolved, flap_interval=section.flap_interval
+    )
 
 
 Read = Callable[[str, Secret | None, str | None], Secret]

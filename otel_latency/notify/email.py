@@ -78,7 +78,7 @@ def _section(story: Story) -> str:
 
 def _rows(facts: Sequence[Fact]) -> Iterator[str]:
     for fact in facts:
-        text = _link(fact.text) if fact.is_link else html.escape(fact.text)
+        text = " ".join(filter(None, (html.escape(fact.text), fact.link and _link(fact.link))))
         yield f"<tr><td><b>{html.escape(fact.name)}</b></td><td>{text}</td></tr>\n"
 
 

@@ -2,14 +2,15 @@
 
     severity: critical         service: "=~checkout|search"         severity: "!=info"         team: "!~test.*"
 
-A pattern matches the whole value. A label that is missing has the value "".
+A pattern is RE2's and matches the whole value. A label that is missing has the value "".
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
+
+from otel_latency.regex import Predicate, fits
 
 _PATTERNS: Final = {"=~": True, "!~": False}
 _TEXTS: Final = {"!=": False}
@@ -19,15 +20,15 @@ class Matcher(NamedTuple):
     """One condition on one label."""
 
     label: str
-    pattern: re.Pattern[str]
+    fits: Predicate
     is_wanted: bool
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        return (self.pattern.fullmatch(labels.get(self.label, "")) is not None) is self.is_wanted
+        return self.fits(labels.get(self.label, "")) is self.is_wanted
 
 
 def matchers(conditions: Mapping[str, str]) -> tuple[Matcher, ...]:
-    """Read what stands in the file. Raises re.error for a pattern that is none."""
+    """Read what stands in the file. Raises ExpressionError for a pattern that is none."""
     return tuple(_matcher(label, condition) for label, condition in conditions.items())
 
 
@@ -39,7 +40,7 @@ def matches(conditions: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
 def _matcher(label: str, condition: str) -> Matcher:
     operator, rest = condition[:2], condition[2:]
     if operator in _PATTERNS:
-        return Matcher(label, re.compile(rest, re.DOTALL), _PATTERNS[operator])
+        return Matcher(label, fits(rest), _PATTERNS[operator])
     if operator in _TEXTS:
-        return Matcher(label, re.compile(re.escape(rest)), _TEXTS[operator])
-    return Matcher(label, re.compile(re.escape(condition)), is_wanted=True)
+        return Matcher(label, rest.__eq__, _TEXTS[operator])
+    return Matcher(label, condition.__eq__, is_wanted=True)

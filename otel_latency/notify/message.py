@@ -1,7 +1,8 @@
 """What a notification says to the person on call: a title, and per alert the facts that are asked for first.
 
-Which service and stage, the value against its threshold, since when, how it ended, where the time goes, the slowest
-trace, the runbook. Labels give the place; the rest are annotations of the rule, under the names in `FACTS`.
+Which service and stage, the value against its threshold, since when it has been breached, whether it flaps, how it
+ended, where the time goes, the slowest trace, the runbook. Labels give the place; the rest are annotations: `value`,
+`threshold` and `resolved_value`, which are numbers or the words of the rule's author, and those named in `_FACTS`.
 
 All of it is data: a notifier turns it into its own markup and escapes every text. Texts are cut to `MAX_TEXT`, and
 control characters become spaces, so that what somebody puts into a label makes neither lines nor a flood.
@@ -9,36 +10,36 @@ control characters become spaces, so that what somebody puts into a label makes 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from otel_latency.notify.dedup import FLAPPING
 from otel_latency.notify.model import Notification
 from otel_latency.records import Alert
 
 MAX_TITLE: Final = 1024
 MAX_TEXT: Final = 300
 _PLACE: Final = ("service", "stage")
-FACTS: Final = {
-    "resolved_value": "Value at resolve",
-    "critical_path": "Critical path",
-    "slowest_trace": "Slowest trace",
-    "trace_url": "Slowest trace",
-    "runbook_url": "Runbook",
-    "dashboard_url": "Dashboard",
-}
+_FACTS: Final = (
+    ("Flaps", FLAPPING, ""),
+    ("Critical path", "critical_path", ""),
+    ("Slowest trace", "slowest_trace", "trace_url"),
+    ("Runbook", "", "runbook_url"),
+    ("Dashboard", "", "dashboard_url"),
+)
+"""How a fact is called, and the annotations with its text and with its address."""
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One line about an alert; `is_link` says that the text is an address for browsers."""
+    """One line about an alert; `link`, which follows the text, is an address that browsers may be sent to."""
 
     name: str
     text: str
-    is_link: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,28 +134,50 @@ def _facts(alert: Alert, now: float) -> Iterator[Fact]:
     if value := _value(alert):
         yield Fact("Value", _clean(value))
     yield Fact("Since", _since(alert, now))
-    for name, shown in FACTS.items():
-        if name in annotations:
-            text = _clean(annotations[name])
-            yield Fact(shown, text, is_link=_is_link(text))
+    if "resolved_value" in annotations:
+        yield Fact("Value at resolve", _clean(_number(annotations["resolved_value"])))
+    for name, text, address in _FACTS:
+        if text in annotations or address in annotations:
+            yield _fact(name, annotations.get(text, ""), annotations.get(address, ""))
     rest = {name: value for name, value in labels.items() if name not in {"alertname", *_PLACE}}
     if rest:
         yield Fact("Labels", _clean(", ".join(f"{name}={value}" for name, value in sorted(rest.items()))))
     if alert.generator_url:
-        yield Fact("Rule", _clean(alert.generator_url), is_link=_is_link(_clean(alert.generator_url)))
+        yield _fact("Rule", "", alert.generator_url)
+
+
+def _fact(name: str, text: str, address: str) -> Fact:
+    """What is no address for browsers is shown as text."""
+    text, address = _clean(text), _clean(address)
+    if _is_link(address):
+        return Fact(name, text, address)
+    return Fact(name, " ".join(filter(None, (text, address))))
 
 
 def _value(alert: Alert) -> str:
-    """The value against its threshold, as the rule's author words them, else as a number."""
-    value = alert.annotations.get("value") or (f"{alert.value:.4g}" if math.isfinite(alert.value) else "")
-    threshold = alert.annotations.get("threshold")
-    return f"{value} (threshold {threshold})" if value and threshold else value
+    """The value against its threshold, as the rule's author words them, else as numbers."""
+    value = _number(alert.annotations.get("value") or str(alert.value))
+    threshold = _number(alert.annotations.get("threshold", ""))
+    if value == "nan":
+        return ""
+    return f"{value} (threshold {threshold})" if threshold else value
+
+
+def _number(text: str) -> str:
+    """A number with four digits or all those before the point, `2.1` or `268,435,456`; other texts as they are."""
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    is_large = 1e4 <= abs(number) < 1e15
+    return f"{number:,.0f}" if is_large else f"{number:.4g}"
 
 
 def _since(alert: Alert, now: float) -> str:
+    began = alert.active_at or alert.starts_at
     if alert.is_firing:
-        return f"{utc(alert.starts_at)} (for {span(now - alert.starts_at)})"
-    return f"{utc(alert.starts_at)} until {utc(alert.ends_at)} (lasted {span(alert.ends_at - alert.starts_at)})"
+        return f"{utc(began)} (for {span(now - began)})"
+    return f"{utc(began)} until {utc(alert.ends_at)} (lasted {span(alert.ends_at - began)})"
 
 
 def _plain(story: Story) -> Iterator[str]:
@@ -162,7 +185,7 @@ def _plain(story: Story) -> Iterator[str]:
     if story.description:
         yield f"  {story.description}"
     for fact in story.facts:
-        yield f"  {fact.name}: {fact.text}"
+        yield f"  {fact.name}: {' '.join(filter(None, (fact.text, fact.link)))}"
     yield ""
 
 

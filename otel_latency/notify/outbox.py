@@ -4,7 +4,8 @@ A commit has reached the disk when `commit` returns. The file belongs to one pro
 or is something else, is put aside as `*.corrupt-TIME` (the last two are kept) and a new one is begun. Where no file can
 be opened the outbox lives in memory; `fault` tells of either, for /status.
 
-Everything here blocks: it is called on one thread, that of its owner.
+The folder is its owner's to make; the file is for the agent's user alone. Everything here blocks: it is called on one
+thread, that of its owner.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from otel_latency.aside import put_aside
 from otel_latency.notify.dedup import Group
 from otel_latency.notify.queue import Pending
 
@@ -27,7 +29,6 @@ GroupId = tuple[str, str]
 """A notifier's name and a group's key."""
 
 _APPLICATION_ID: Final = 0x6F6C6E31  # "oln1": our file, in the first version of its tables
-_KEPT_ASIDE: Final = 2
 _JOURNAL_BYTES: Final = 4 << 20
 _PRAGMAS: Final = (
     "locking_mode = EXCLUSIVE",
@@ -80,7 +81,6 @@ class Outbox:
     def open(self, now: float) -> Contents:
         """Read what is there. *now* (Unix seconds) names what has to be put aside. Raises nothing."""
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             return self._open_file()
         except _Damaged as error:
             return self._begin_anew(error, now)
@@ -122,7 +122,7 @@ class Outbox:
 
     def _begin_anew(self, error: Exception, now: float) -> Contents:
         try:
-            aside = _put_aside(self._path, now)
+            aside = put_aside(self._path, now).name
             contents = self._open_file()
         except (_Damaged, OSError, sqlite3.Error) as second:
             return self._stay_in_memory(second)
@@ -205,26 +205,3 @@ def _write(transaction: sqlite3.Connection, changes: Changes) -> None:
 def _rows(pending: Iterable[Pending]) -> Iterator[tuple[object, ...]]:
     for one in pending:
         yield one.id, one.notifier, one.key, one.created, one.is_repeat, one.data
-
-
-def _put_aside(path: Path, now: float) -> str:
-    """Rename the file and its journal; returns its new name."""
-    aside = path.with_name(f"{path.name}.corrupt-{now:.0f}")
-    for suffix in ("-wal", "-shm"):
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    path.rename(aside)
-    _forget_older(path)
-    return aside.name
-
-
-def _forget_older(path: Path) -> None:
-    def age(name: str) -> int:
-        stamp = name.removeprefix(f"{path.name}.corrupt-").split("-")[0]
-        return int(stamp) if stamp.isdigit() else 0
-
-    aside = list(path.parent.glob(f"{path.name}.corrupt-*"))
-    kept = sorted({age(each.name) for each in aside})[-_KEPT_ASIDE:]
-    for each in aside:
-        if age(each.name) not in kept:
-            each.unlink()

@@ -2,10 +2,11 @@
 
 Promised, for every notifier that an alert matches: once `accept` has returned, its firing and its resolving are each
 delivered at least once, in this order, over crashes and whatever the far side does; a crash repeats one notification
-at most. What may be lost: notifications refused for good, older than a day, or beyond the bounds of a queue. They are
-counted.
+at most. Of an alert that flaps (see `dedup`) this holds for its first firing and resolving, and for how it ends; what
+lies between is told now and then. What may be lost: notifications older than a day, or beyond the bounds of a queue,
+and those that are refused for a day. Each is counted.
 
-An alert that is firing and has not been heard of until its `ends_at` is taken for resolved.
+An alert that is firing and has not been heard of for its `valid_for` is taken for resolved.
 
 Cost: one commit (an fsync) per `accept` that changes something and per delivery, on a thread; nothing for a repetition.
 """
@@ -24,11 +25,11 @@ from typing import Final, TypeVar
 from otel_latency.clock import Clock
 from otel_latency.notify import dedup, retry
 from otel_latency.notify.dedup import Group, Policy
-from otel_latency.notify.delivery import Delivery, Outcome
+from otel_latency.notify.delivery import MAX_AGE, Delivery, Outcome
 from otel_latency.notify.identity import fingerprint, group_key, group_labels, in_order
 from otel_latency.notify.leases import Leases
 from otel_latency.notify.match import Matcher, matches
-from otel_latency.notify.model import Notification, Notifier, Reason, encode
+from otel_latency.notify.model import Notification, Notifier, Reason, decode, encode
 from otel_latency.notify.outbox import Changes, Contents, Outbox
 from otel_latency.notify.queue import Pending
 from otel_latency.records import Alert
@@ -38,8 +39,6 @@ GROUP_TICK: Final = 1.0
 BREATH: Final = 100
 """After so many groups whatever else is due has its turn."""
 DISK_RETRY: Final = 30.0
-REFUSED_REPEAT: Final = 300.0
-"""A group whose notification was refused for good is told again after this long, should it still fire."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -103,7 +102,7 @@ class Pipeline:
 
     @property
     def fault(self) -> str:
-        """What is wrong with the outbox, for /health; empty when nothing is."""
+        """What is wrong with the outbox, as /status shows it; empty when nothing is."""
         return self._disk_fault or self._outbox.fault
 
     async def start(self) -> None:
@@ -167,7 +166,7 @@ class Pipeline:
             lane = self._lanes.get(name)
             if lane is not None and _is_grouped(lane.route, key, group):
                 lane.groups[key] = group
-                self._leases.grant((each, group.alerts[each]) for each in group.firing)
+                self._leases.renew({each: group.alerts[each] for each in group.firing})
             else:
                 changes.groups[name, key] = None
         for pending in contents.pending:
@@ -181,10 +180,10 @@ class Pipeline:
     async def _hear(self, news: Mapping[str, Alert]) -> Changes:
         """Bring *news*, by fingerprint, to all groups they belong to; a storm of them must not hold up the loop."""
         self._leases.renew(news)
-        changes = Changes()
+        changes, now = Changes(), self._clock.time()
         for lane in self._lanes.values():
             for number, (key, alerts) in enumerate(self._by_group(lane, news).items(), start=1):
-                self._tell(lane, key, dedup.hear(lane.groups[key], alerts), changes)
+                self._tell(lane, key, dedup.hear(lane.groups[key], alerts, lane.route.policy, now), changes)
                 if number % BREATH == 0:
                     await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -251,19 +250,30 @@ class Pipeline:
         return dropped
 
     async def _settle(self, pending: Pending, outcome: Outcome) -> None:
-        """It was delivered, or is given up: forget it, and remember when its group was told."""
+        """It was delivered, or is given up: forget it, and remember when its group was told, or what it is owed."""
         async with self._writing:
             lane = self._lanes[pending.notifier]
             lane.delivery.counts[outcome] += 1
             lane.delivery.queue.remove(pending)
             changes = Changes(removed=[pending.id])
-            group = lane.groups.get(pending.key)
-            if group is not None and group.told_at is not None:
-                told_at = self._clock.time()
-                if outcome is Outcome.FAILED:
-                    told_at -= max(lane.route.policy.repeat_interval - REFUSED_REPEAT, 0.0)
-                lane.groups[pending.key] = changes.groups[lane.name, pending.key] = replace(group, told_at=told_at)
+            after = self._delivered(lane, pending) if outcome is Outcome.DELIVERED else self._refused(lane, pending)
+            if after is not None:
+                lane.groups[pending.key] = changes.groups[lane.name, pending.key] = after
             await self._save(changes)
+
+    def _delivered(self, lane: _Lane, pending: Pending) -> Group | None:
+        group = lane.groups.get(pending.key)
+        return None if group is None or group.told_at is None else replace(group, told_at=self._clock.time())
+
+    def _refused(self, lane: _Lane, pending: Pending) -> Group | None:
+        now, policy = self._clock.time(), lane.route.policy
+        group = lane.groups.get(pending.key)
+        if now - pending.created > MAX_AGE or pending.key in lane.delivery.queue:
+            # It is too old to be owed, or what waits behind it tells more.
+            return group and dedup.refused(group, (), policy, now)
+        notification = decode(pending.data)
+        group = group or Group(notification.group_labels, opened_at=now, told_at=now)
+        return dedup.refused(group, notification.resolved, policy, now)
 
     async def _keep_retrying(self) -> None:
         async for _ in self._clock.ticks(self._retry_tick):
@@ -309,12 +319,9 @@ class Pipeline:
         now = self._clock.monotonic()
         if self._unwritten is None or now - self._unwritten < DISK_RETRY:
             return
-        groups = {(lane.name, key): group for lane in self._lanes.values() for key, group in lane.groups.items()}
-        pending = sorted(
-            (each for lane in self._lanes.values() for each in lane.delivery.queue), key=lambda each: each.id
-        )
+        contents = self._contents()
         try:
-            await self._on_disk(lambda: self._outbox.replace(Contents(groups, pending)))
+            await self._on_disk(lambda: self._outbox.replace(contents))
         except (sqlite3.Error, OSError):
             self._unwritten = now
         else:
@@ -361,7 +368,7 @@ def _is_grouped(route: Route, key: str, group: Group) -> bool:
 
 def _gist(group: Group) -> tuple[object, ...]:
     """What of a group is worth a write: not that a firing alert was heard of again."""
-    return group.told, group.told_at, group.alerts.keys(), group.firing
+    return group.told, group.told_at, group.alerts.keys(), group.firing, group.owed
 
 
 def _status(lane: _Lane) -> dict[str, object]:

@@ -75,7 +75,8 @@ def _lines(story: Story) -> Iterator[str]:
 
 
 def _text(fact: Fact) -> str:
-    return f"<{escape(fact.text)}>" if fact.is_link else escape(fact.text)
+    """The link stands beside its text: one behind a text of its own could lead anywhere."""
+    return " ".join(filter(None, (escape(fact.text), fact.link and f"<{escape(fact.link)}>")))
 
 
 def _refusal(reply: bytes) -> str:

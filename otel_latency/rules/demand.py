@@ -112,6 +112,17 @@ def _demands(node: Node, behind_ms: int, interval_ms: int) -> Iterator[Demand]:
                 yield from _demands(inner, behind_ms, interval_ms)
 
 
+def steps(node: Node) -> int:
+    """How often the dearest part of *node* is evaluated: subqueries within subqueries multiply.
+
+    A subquery without a step counts as one step, for its step is the interval of whoever evaluates it.
+    """
+    inner = max(map(steps, children(node)), default=1)
+    if isinstance(node, Subquery) and node.step_ms:
+        return inner * (node.range_ms // node.step_ms + 1)
+    return inner
+
+
 def children(node: Node) -> Sequence[Node]:
     """The expressions that *node* is made of, in the order they are written."""
     match node:

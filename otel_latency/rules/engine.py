@@ -63,6 +63,7 @@ class RunningRule:
     alerts: dict[Labels, AlertState] = field(default_factory=dict)
     series: set[Labels] = field(default_factory=set)
     held_until_ms: int = 0
+    unheard_until_ms: int = 0
     health: str = "unknown"
     last_error: str = ""
     seconds: float = 0.0
@@ -175,14 +176,29 @@ class Engine:
             assert running.texts is not None
             found = breaches(running.texts, elements, at_ms, lambda text: self._answer(text, at_ms))
             timing = Timing(rule.hold_ms, rule.keep_firing_ms, self._options.semantics)
-            is_held = at_ms < running.held_until_ms
-            running.alerts = advance(running.alerts, found, at_ms, timing, is_held=is_held)
+            running.alerts = advance(
+                running.alerts, found, at_ms, timing, is_held=lambda alert: self._is_held(running, alert, at_ms)
+            )
             self._check_limit(running, group.limit)
             return alert_series(rule, running.alerts.values())
         series = recorded(rule, elements)
         if 0 < group.limit < len(series):
             raise EvaluationError(f"exceeded limit of {group.limit} with {len(series)} series")
         return series
+
+    def _is_held(self, running: RunningRule, alert: AlertState, at_ms: int) -> bool:
+        """Whether an alert from before the restart may be missing only for want of samples.
+
+        Its windows fill up first; and as long as no series of its labels has come at all, its application has just not
+        spoken yet.
+        """
+        if at_ms < running.held_until_ms:
+            return True
+        if at_ms >= running.unheard_until_ms:
+            return False
+        wanted = list(demands(running.rule.node, interval_ms=self._options.interval_ms))
+        found = (series for one in wanted for series in self._table.select(one.matchers))
+        return bool(wanted) and not any(_agree(series.labels, alert.labels) for series in found)
 
     def _check_limit(self, running: RunningRule, limit: int) -> None:
         count = len(running.active)
@@ -222,13 +238,13 @@ class Engine:
         if not isinstance(running.rule, AlertingRule):
             return []
         delay_ms = self._options.resend_delay_ms
-        valid_until_ms = at_ms + 4 * max(interval_ms, delay_ms)
+        valid_ms = 4 * max(interval_ms, delay_ms)
         alerts = []
         for labels, alert in running.alerts.items():
             if alert.needs_sending(at_ms, delay_ms):
                 running.alerts[labels] = replace(alert, last_sent_ms=at_ms)
                 url = link(running.rule.node, self._outside)
-                alerts.append(sent_alert(alert, self._outside, valid_until_ms, url))
+                alerts.append(sent_alert(alert, self._outside, at_ms, valid_ms, url))
         return alerts
 
     def reload(self, groups: Iterable[RuleGroup], now_ms: int) -> list[Alert]:
@@ -237,16 +253,17 @@ class Engine:
         Groups that stayed as they are go on undisturbed; in others, rules of the same name and labels keep their
         alerts. The series of rules that are gone end.
         """
-        before, self._groups = self._groups, {}
+        before, after = dict(self._groups), {}
         for group in groups:
             known = before.pop(group.key, None)
             if known is not None and known.group == group:
-                self._groups[group.key] = known
+                after[group.key] = known
                 continue
-            self._groups[group.key] = self._start(group, now_ms)
+            after[group.key] = self._start(group, now_ms)
             if known is not None:
                 before[group.key] = known
-                _hand_over(known.rules, self._groups[group.key].rules)
+                _hand_over(known.rules, after[group.key].rules)
+        self._groups = after  # at once: others look at the groups while they are replaced
         return [alert for left in before.values() for rule in left.rules for alert in self._end(rule, left, now_ms)]
 
     def _start(self, group: RuleGroup, now_ms: int) -> RunningGroup:
@@ -269,6 +286,20 @@ class Engine:
             labels: _resolved(alert, now_ms) for labels, alert in running.alerts.items() if alert.state is State.FIRING
         }
         return self._to_send(running, owner.interval_ms, now_ms)
+
+    def shift(self, by_ms: int) -> None:
+        """Move every time, the table's included, for the clock was set: no `for` ends early, no window is empty."""
+        self._table.shift(by_ms)
+        for owner in self._groups.values():
+            owner.schedule.shift(by_ms)
+            if owner.evaluated_at_ms is not None:
+                owner.evaluated_at_ms += by_ms
+            for running in owner.rules:
+                running.alerts = {labels: _shifted(alert, by_ms) for labels, alert in running.alerts.items()}
+                running.held_until_ms += by_ms
+                running.unheard_until_ms += by_ms
+                if running.evaluated_at_ms is not None:
+                    running.evaluated_at_ms += by_ms
 
     def memory(self) -> list[RuleMemory]:
         """Every alert that is known, to be given to `restore` by the next process."""
@@ -295,7 +326,7 @@ class Engine:
                 if remembered and isinstance(running.rule, AlertingRule):
                     self._resume(running, remembered.pop(0), now_ms)
         return [
-            sent_alert(_resolved(alert, now_ms), self._outside, now_ms)
+            sent_alert(_resolved(alert, now_ms), self._outside, now_ms, 0)
             for left in known.values()
             for one in left
             for alert in one.alerts
@@ -310,6 +341,27 @@ class Engine:
         wanted = demands(running.rule.node, interval_ms=options.interval_ms)
         reach_ms = max((one.reach_ms for one in wanted), default=0)
         running.held_until_ms = now_ms + min(reach_ms, LONGEST_HOLD_MS) + 2 * options.sample_interval_ms
+        running.unheard_until_ms = now_ms + LONGEST_HOLD_MS + 2 * options.sample_interval_ms
+
+
+def _agree(series: Labels, alert: Labels) -> bool:
+    """Whether the labels that both have are the same."""
+    known = dict(alert)
+    return all(known.get(name, value) == value for name, value in series)
+
+
+def _shifted(alert: AlertState, by_ms: int) -> AlertState:
+    def moved(at_ms: int | None) -> int | None:
+        return None if at_ms is None else at_ms + by_ms
+
+    return replace(
+        alert,
+        active_at_ms=alert.active_at_ms + by_ms,
+        fired_at_ms=moved(alert.fired_at_ms),
+        resolved_at_ms=moved(alert.resolved_at_ms),
+        keep_firing_since_ms=moved(alert.keep_firing_since_ms),
+        last_sent_ms=moved(alert.last_sent_ms),
+    )
 
 
 def _resolved(alert: AlertState, at_ms: int) -> AlertState:
@@ -329,3 +381,4 @@ def _hand_over(old: Iterable[RunningRule], new: Iterable[RunningRule]) -> None:
             rule.alerts, source.alerts = source.alerts, {}
             rule.series, source.series = source.series, set()
             rule.held_until_ms = source.held_until_ms
+            rule.unheard_until_ms = source.unheard_until_ms

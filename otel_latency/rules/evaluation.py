@@ -113,9 +113,9 @@ def link(node: Node, outside: Outside) -> str:
     return f"{outside.url}/graph?g0.expr={quote_plus(show(node))}&g0.tab=1"
 
 
-def sent_alert(alert: AlertState, outside: Outside, valid_until_ms: int, generator_url: str = "") -> Alert:
-    """What the notifiers get; a firing alert counts as resolved once nothing was heard of it until *valid_until_ms*."""
-    ends_at_ms = valid_until_ms if alert.resolved_at_ms is None else alert.resolved_at_ms
+def sent_alert(alert: AlertState, outside: Outside, at_ms: int, valid_ms: int, generator_url: str = "") -> Alert:
+    """What the notifiers get at *at_ms*; a firing alert counts as resolved once nothing was heard for *valid_ms*."""
+    ends_at_ms = at_ms + valid_ms if alert.resolved_at_ms is None else alert.resolved_at_ms
     assert alert.fired_at_ms is not None
     return Alert(
         labels={**outside.labels, **dict(alert.labels)},
@@ -125,6 +125,8 @@ def sent_alert(alert: AlertState, outside: Outside, valid_until_ms: int, generat
         is_firing=alert.resolved_at_ms is None,
         value=alert.value,
         generator_url=generator_url,
+        valid_for=valid_ms / 1000,
+        active_at=alert.active_at_ms / 1000,
     )
 
 

@@ -50,8 +50,9 @@ class RuleFiles:
     def _unmatched(self) -> Iterable[ConfigError]:
         """A pattern without wildcards names a file that has to be there; globs may match nothing."""
         for pattern in self.patterns:
-            if not any(wildcard in pattern for wildcard in "*?[") and not (self.directory / pattern).exists():
-                yield ConfigError(f"rules.files: {pattern}: there is no such file: check the name")
+            if not any(wildcard in pattern for wildcard in "*?[") and _stamp(self.directory / pattern) is None:
+                fact = "there is no such file, or it may not be seen"
+                yield ConfigError(f"rules.files: {pattern}: {fact}: check the name")
 
     def _read(self, name: str) -> str:
         try:

@@ -1,8 +1,9 @@
 """YAML that knows its places: each value has its line and column, and each character inside a text has them too.
 
 For rule files and their tests, whose expressions are refused where they are wrong. Texts stay texts, as in
-`config.document`, whose limits hold here as well. Anchors and aliases are taken, since Prometheus takes them; refused
-are duplicate keys, merge keys, tags, further documents, control characters and deep nesting.
+`config.document`, whose limits hold here as well. Anchors, aliases and merge keys are taken, since Prometheus takes
+them; what is merged keeps its places. Refused are duplicate keys, tags, further documents, control characters and deep
+nesting.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from otel_latency.config.document import LOADER, MAX_DEPTH, Refused, in_our_word
 from otel_latency.errors import ConfigError
 
 _ESCAPE = re.compile(r"\\(x.{2}|u.{4}|U.{8}|.)|.", re.DOTALL)
+_MERGE = "<<"  # unquoted
 _NAMED_WHITE = frozenset("tnr \nvfLPN_\t")  # what the escapes of white space are called, a line's end among them
 
 
@@ -144,23 +146,40 @@ class _Composer:
     def _mapping(self, start: yaml.Event, depth: int) -> Entries:
         values: dict[str, Marked] = {}
         keys: dict[str, Mark] = {}
+        merged: Sequence[Entries] | None = None
         for event in self._events:
             if isinstance(event, yaml.MappingEndEvent):
                 break
             key = self._key(event, depth)
-            if key in values:
-                raise _refused(event, f"this key stands on line {keys[key].line} already: keep one")
-            keys[key] = _mark(event)
-            values[key] = self._node(next(self._events), depth + 1)
+            if key.source == _MERGE:
+                if merged is not None:
+                    raise _refused(event, "a merge key stands in this mapping already: write <<: [*one, *other]")
+                merged = self._merged(next(self._events), depth)
+                continue
+            if key.value in keys:
+                raise _refused(event, f"this key stands on line {keys[key.value].line} already: keep one")
+            keys[key.value] = _mark(event)
+            values[key.value] = self._node(next(self._events), depth + 1)
+        # What stands here itself comes first, then what was merged first.
+        for other in merged or ():
+            values = {**other.values, **values}
+            keys = {**other.keys, **keys}
         return Entries(values, keys, _mark(start))
 
-    def _key(self, event: yaml.Event, depth: int) -> str:
+    def _key(self, event: yaml.Event, depth: int) -> Scalar:
         key = self._node(event, depth + 1)
         if not isinstance(key, Scalar):
             raise _refused(event, "a key is a list or a mapping: write a plain name")
-        if key.value == "<<" and key.source == "<<":
-            raise _refused(event, "a merge key stands here: write the keys out")
-        return key.value
+        return key
+
+    def _merged(self, event: yaml.Event, depth: int) -> Sequence[Entries]:
+        """The mappings that a merge key names."""
+        node = self._node(event, depth + 1)
+        found = node.values if isinstance(node, Items) else [node]
+        mappings = [one for one in found if isinstance(one, Entries)]
+        if len(mappings) < len(found):
+            raise _refused(event, "only mappings can be merged: write <<: *name, or quote the key")
+        return mappings
 
     def _scalar(self, event: yaml.ScalarEvent) -> Scalar:
         assert event.start_mark is not None

@@ -13,7 +13,9 @@ from typing import Final
 
 from otel_latency.errors import ConfigError
 from otel_latency.records import Labels
+from otel_latency.rules.demand import steps
 from otel_latency.rules.marked import Entries, Mark, Marked, Scalar, parse
+from otel_latency.rules.promql.evaluate import MAX_STEPS
 from otel_latency.rules.promql.nodes import METRIC_NAME, Node, ValueType
 from otel_latency.rules.promql.parse import parse as parse_expression
 from otel_latency.rules.promql.signatures import value_type
@@ -169,6 +171,10 @@ class _Reader:
         kind = value_type(parsed)
         if kind in {ValueType.RANGE_VECTOR, ValueType.STRING}:
             strict.refuse(node.place(0), f"expr yields a {kind.value}: a rule needs an instant vector or a scalar")
+            return None
+        if (count := steps(parsed)) > MAX_STEPS:
+            cure = f"shorten their ranges or lengthen their steps, to {MAX_STEPS:,} at most"
+            strict.refuse(node.place(0), f"the subqueries take {count:,} steps at each evaluation: {cure}")
             return None
         return parsed
 

@@ -4,9 +4,9 @@ Sampling and evaluation are done on one thread, so a heavy rule holds up a tick 
 interpreter's switch interval; only the snapshot of the metrics is taken on the event loop. A group is evaluated right
 after the sample of its moment, so a breach is seen at the first evaluation after it.
 
-Time is the wall clock's at the start and the monotonic clock's from there on: a clock that is set neither ends a `for`
-early nor empties a window. Alerts are handed on before their states are saved; a crash between the two tells an alert
-again, and never loses one.
+Time goes on with the monotonic clock. When the wall clock was set, everything that is known is moved by the difference,
+so that neither a `for` ends early nor a window is empty. Alerts are handed on before their states are saved; a crash
+between the two tells an alert again, and never loses one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from math import isnan
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -31,12 +30,11 @@ from otel_latency.rules.files import RuleFiles
 from otel_latency.rules.memory import Memory
 from otel_latency.rules.promql.nodes import METRIC_NAME
 from otel_latency.rules.query import answer, beside
-from otel_latency.rules.resolved import value_now
+from otel_latency.rules.resolved import figures
 from otel_latency.rules.rule import AlertingRule, Rule, RuleGroup
 from otel_latency.rules.sampling import Sampler
 from otel_latency.rules.series import SeriesTable
 from otel_latency.rules.state import State
-from otel_latency.rules.template.numerals import shortest
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +43,9 @@ TRIM_MS: Final = 60_000
 MAX_FAULTS: Final = 5
 """So many faults of rule files go into one line of the log."""
 
-RESOLVED_VALUE: Final = "resolved_value"
-"""An annotation beyond those of the rule."""
+CLOCK_SET_MS: Final = 2000
+"""Clocks that differ by more have been set; what is less will be slewed."""
+STALLED: Final = 10.0
 
 _HELP: Final = {
     "ALERTS": "Alerts that are pending or firing.",
@@ -95,6 +94,7 @@ class Runner:
         self._origin_ms = round(clock.time() * 1000)
         self._at_ms = self._origin_ms
         self._trimmed_ms = self._origin_ms
+        self._stepped = clock.monotonic()
         self.families: list[Family] = []
         """ALERTS and ALERTS_FOR_STATE, for /metrics."""
         self.missed: dict[str, int] = {}
@@ -128,27 +128,40 @@ class Runner:
 
     async def run(self) -> None:
         """Sample and evaluate until cancelled."""
-        index = 0
+        index, origin_ms = 0, self._origin_ms
         async for tick in self._clock.ticks(self._sample_ms / 1000):
             index += 1 + tick.folded
             try:
-                await self.step(self._origin_ms + index * self._sample_ms)
+                set_by_ms = round(tick.now * 1000) - (origin_ms + index * self._sample_ms)
+                if abs(set_by_ms) > max(CLOCK_SET_MS, 2 * self._sample_ms):
+                    origin_ms += set_by_ms
+                    await self._on_thread(self._shift, set_by_ms)
+                await self.step(origin_ms + index * self._sample_ms)
             except Exception:
                 # One step that fails must not be the last.
                 log.exception("rules were not evaluated, next try in %g s", self._sample_ms / 1000)
 
     async def watch(self) -> None:
-        """Read the files again whenever they have changed, until cancelled."""
+        """Read the files again once they have changed and are no longer being written, until cancelled."""
+        before = self._read_state
         async for _ in self._clock.ticks(WATCH_INTERVAL):
-            if await self._on_thread(self._files.state) != self._read_state:
-                await self.reload()
+            try:
+                state = await self._on_thread(self._files.state)
+                if state != self._read_state and state == before:
+                    await self.reload()
+                before = state
+            except Exception:
+                # A disk that is not well now may be later.
+                log.exception("the rule files could not be looked at, next try in %g s", WATCH_INTERVAL)
 
     async def step(self, at_ms: int) -> None:
         """One sample, what is due at its moment, and the handing on of what came of it."""
         self._at_ms = at_ms
-        families = self._seams.snapshot() if self.engine.groups else []
+        families = self._seams.snapshot() if self._files.patterns else []
+        alerts = await self._on_thread(self._evaluate, families, at_ms)
+        self._stepped = self._clock.monotonic()
         left, self._left = self._left, []  # what a process before this one told, and no rule knows any more
-        await self._hand_on([*left, *await self._on_thread(self._evaluate, families, at_ms)])
+        await self._hand_on([*left, *alerts])
 
     async def reload(self) -> None:
         """Read the files again. If anything is wrong with them the rules stay as they are; `reload_fault` says why."""
@@ -167,6 +180,12 @@ class Runner:
         families = [*self._seams.snapshot(), *self.families]
         return await self._on_thread(self._answer, expression, families, at)
 
+    def stalled(self) -> str:
+        """What is wrong when rules have not been evaluated for long; empty when they were."""
+        seconds = self._clock.monotonic() - self._stepped
+        is_late = self._files.patterns and seconds > max(STALLED, 10 * self._sample_ms / 1000)
+        return f"no rule was evaluated for {seconds:.0f} s" if is_late else ""
+
     def close(self) -> None:
         """Let the thread end; harmless twice."""
         self._thread.shutdown(wait=False)
@@ -180,9 +199,13 @@ class Runner:
         if self._memory is not None:
             await self._on_thread(self._save, self._memory)
 
+    def _shift(self, by_ms: int) -> None:
+        log.warning("the clock was set by %+.1f s: rules go on as if it had not been", by_ms / 1000)
+        self._trimmed_ms += by_ms
+        self._sampler.shift(by_ms)
+        self.engine.shift(by_ms)
+
     def _evaluate(self, families: list[Family], at_ms: int) -> list[Alert]:
-        if not self.engine.groups:
-            return []
         self._sampler.sample(self._seams.legal(families), at_ms)
         alerts = [alert for group, due_ms in self.engine.due(at_ms) for alert in self._evaluate_group(group, due_ms)]
         self.families = _alert_families(self.engine.groups)
@@ -190,23 +213,26 @@ class Runner:
             self._trimmed_ms = at_ms
             self._table.trim(at_ms)
             self._retention.recount(self._table)
-        self.missed = {group.group.name: group.missed for group in self.engine.groups}
+        self.missed = {_name(group): group.missed for group in self.engine.groups}
         self.figures = self._figures()
         return alerts
 
     def _evaluate_group(self, group: RuleGroup, at_ms: int) -> list[Alert]:
-        return [self._with_value(alert, group, at_ms) for alert in self.engine.evaluate(group, at_ms)]
+        try:
+            return [self._with_figures(alert, group, at_ms) for alert in self.engine.evaluate(group, at_ms)]
+        except Exception:
+            # One broken group must not silence its neighbours.
+            log.exception("the group %s of %s was not evaluated", group.name, group.file)
+            return []
 
-    def _with_value(self, alert: Alert, group: RuleGroup, at_ms: int) -> Alert:
-        """A resolved alert with the value that its rule measures by now."""
-        if alert.is_firing:
-            return alert
-        nodes = [rule.node for rule in group.alerting() if rule.name == alert.labels[ALERT_NAME]]
-        value = value_now(nodes, alert.labels, lambda node: self.engine.query(node, at_ms))
-        if value is None:
-            return alert
-        text = "no data" if isnan(value) else shortest(value)
-        return replace(alert, annotations={**alert.annotations, RESOLVED_VALUE: text})
+    def _with_figures(self, alert: Alert, group: RuleGroup, at_ms: int) -> Alert:
+        """*alert* with value, threshold, and the value by the time it resolved; the rule's own words go first."""
+        for rule in group.alerting():
+            if rule.name == alert.labels[ALERT_NAME]:
+                said = figures(rule.node, alert, lambda node: self.engine.query(node, at_ms))
+                if said:
+                    return replace(alert, annotations={**said, **alert.annotations})
+        return alert
 
     def _reload(self) -> list[Alert]:
         self._read_state = self._files.state()
@@ -250,7 +276,7 @@ class Runner:
         Sampler(present, lambda _: True, self._target_labels).sample(self._seams.legal(families), self._at_ms)
         return answer(
             expression,
-            beside(self._table.select, present.select),
+            beside(self._table.find, present.find),
             at_ms,
             semantics=self._options.semantics,
             interval_ms=self._options.interval_ms,
@@ -273,13 +299,23 @@ class Runner:
         return {
             "groups": len(groups),
             "rules": len(rules),
-            "failing": {rule.rule.name: rule.last_error for rule in rules if rule.last_error},
+            "failing": [
+                {"group": _name(group), "rule": rule.rule.name, "error": rule.last_error}
+                for group in groups
+                for rule in group.rules
+                if rule.last_error
+            ],
             "pending": sum(alert.state is State.PENDING for rule in rules for alert in rule.active),
             "firing": sum(alert.state is State.FIRING for rule in rules for alert in rule.active),
             "missed_evaluations": self.missed,
             "evaluation_seconds": sum(group.seconds for group in groups),
             "series": len(self._table),
         }
+
+
+def _name(running: RunningGroup) -> str:
+    """As Prometheus calls a group in its own metrics."""
+    return f"{running.group.file};{running.group.name}"
 
 
 def _alert_families(groups: Iterable[RunningGroup]) -> list[Family]:

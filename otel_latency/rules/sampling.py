@@ -61,6 +61,11 @@ class Sampler:
         self._left = (*self._left, *_series(self._columns))
         self._columns = {}
 
+    def shift(self, by_ms: int) -> None:
+        """The clock was set, and every time with it."""
+        if self._sampled_ms is not None:
+            self._sampled_ms += by_ms
+
     def _sample(self, family: Family, at_ms: int, before: dict[_Key, _Columns]) -> None:
         name, columns_by_key = family.name, self._columns
         for shown in family.series:

@@ -40,6 +40,11 @@ class Schedule:
         self.next_ms = at_ms + self._interval_ms
         return Slot(at_ms, missed)
 
+    def shift(self, by_ms: int) -> None:
+        """Move the evaluations to come, for the clock was set."""
+        self._offset_ms = (self._offset_ms + by_ms) % self._interval_ms
+        self.next_ms += by_ms
+
     def _after(self, now_ms: int) -> int:
         wait_ms = self._interval_ms - (now_ms - self._offset_ms) % self._interval_ms
         return now_ms + wait_ms + -wait_ms % self._sample_ms

@@ -19,7 +19,7 @@ from otel_latency.rules.promql.matchers import compile_matcher
 from otel_latency.rules.promql.nodes import METRIC_NAME, Matcher, MatchOp
 from otel_latency.rules.promql.values import Semantics
 
-_MAX_SELECTIONS = 10_000  # more than any rules ask for; queries of users may be without end
+_MAX_SELECTIONS = 10_000  # more than any rules ask for; what templates query may be without end
 _SLACK_PARTS = 8  # expired samples are cut off once they are an eighth of what is kept
 
 
@@ -127,6 +127,11 @@ class Series:
                 if marks is not None:
                     marks.forget(self.cut)
 
+    def shift(self, by_ms: int) -> None:
+        """Move every time."""
+        self.times = array("q", [at_ms + by_ms for at_ms in self.times])
+        self.ends = [at_ms + by_ms for at_ms in self.ends]
+
     def newest(self, at_ms: int, after_ms: int) -> int:
         """The place of the newest sample up to *at_ms*; -1 when it is not after *after_ms*, or the series ended."""
         times = self.times
@@ -207,7 +212,7 @@ class SeriesTable:
             series.end(at_ms)
 
     def select(self, matchers: Sequence[Matcher]) -> Sequence[Series]:
-        """The series that all *matchers* fit, in the order in which they came."""
+        """The series that all *matchers* fit, in the order in which they came; remembered, for rules ask again."""
         name = _exact_name(matchers)
         known = self._selected.setdefault(name, {})
         key = tuple(matchers)
@@ -218,9 +223,19 @@ class SeriesTable:
                 self._selected.clear()
                 self._selections = 1
                 known = self._selected.setdefault(name, {})
-            candidates = self._series if name is None else self._by_name.get(name, {})
-            found = known[key] = _matching(candidates.values(), matchers, self._semantics)
+            found = known[key] = self.find(matchers)
         return found
+
+    def find(self, matchers: Sequence[Matcher]) -> Sequence[Series]:
+        """The same for what is asked once."""
+        name = _exact_name(matchers)
+        candidates = self._series if name is None else self._by_name.get(name, {})
+        return _matching(candidates.values(), matchers, self._semantics)
+
+    def shift(self, by_ms: int) -> None:
+        """Move every time, for the clock was set."""
+        for series in self._series.values():
+            series.shift(by_ms)
 
     def retain(self, retention: Retention, now_ms: int) -> None:
         """Keep what other rules can ask from now on."""

@@ -7,7 +7,7 @@ its end is told more than once. Nothing in here knows what an element is, or who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
@@ -80,11 +80,11 @@ def advance(
     at_ms: int,
     timing: Timing,
     *,
-    is_held: bool = False,
+    is_held: Callable[[AlertState], bool] = lambda _: False,
 ) -> dict[Labels, AlertState]:
     """All alerts of a rule after an evaluation at *at_ms* that *found* these; *at_ms* never goes back.
 
-    *is_held* says that an element may be missing only because too few samples are known yet, so that nothing ends.
+    *is_held* says of an alert that its element may be missing only because too little is known yet, so that it goes on.
     """
     after = {}
     for labels in {**known, **found}:
@@ -95,11 +95,11 @@ def advance(
 
 
 def _advance(
-    known: AlertState | None, found: Breach | None, at_ms: int, timing: Timing, *, is_held: bool
+    known: AlertState | None, found: Breach | None, at_ms: int, timing: Timing, *, is_held: Callable[[AlertState], bool]
 ) -> AlertState | None:
     if found is not None:
         return _hold(_seen(known, found, at_ms), at_ms, timing)
-    if known is None or (is_held and known.is_active):
+    if known is None or (known.is_active and is_held(known)):
         return known
     return _missed(known, at_ms, timing)
 

@@ -1,9 +1,10 @@
 """The web server of the agent: routes in, HTTP out, with the same guard before every one of them.
 
-It answers GET and HEAD only, and every answer carries the headers that keep a browser from doing anything with it.
-Errors are JSON and never tell what failed inside. A Host header that does not belong to us is refused, for that is
-what a web page sends that rebinds its name to our address. Probes and scrapes are exempt: they come by whatever name
-or address the cluster gives us, and they tell figures only. `stop` takes seconds at most, whatever clients hold open.
+It answers GET and HEAD, and POST where a route takes small forms; every answer carries the headers that keep a browser
+from doing anything with it. Errors are JSON and never tell what failed inside. A Host header that does not belong to us
+is refused, for that is what a web page sends that rebinds its name to our address. Probes and scrapes are exempt: they
+come by whatever name or address the cluster gives us, and they tell figures only. `stop` takes seconds at most,
+whatever clients hold open.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ _HEADERS: Final = {
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(?::\d+)?")
 
+_MAX_LINE: Final = 64 << 10
+"""Of a request: expressions come in the query string, and some are long."""
+_MAX_BODY: Final = 64 << 10
 _KEEPALIVE: Final = 30.0
 _LINGER: Final = 1.0
 """How long the body of a refused request is read, so that its sender gets to see the answer."""
@@ -48,11 +52,15 @@ _SHUTDOWN: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One path and who answers it. `any_host` is for probes and scrapes, which come by any name."""
+    """One path and who answers it. `any_host` is for probes and scrapes, which come by any name.
+
+    `methods` are GET, which brings HEAD, and POST for what takes a small body.
+    """
 
     path: str
     handler: Handler
     any_host: bool = False
+    methods: tuple[str, ...] = ("GET",)
 
 
 class WebServer:
@@ -71,15 +79,18 @@ class WebServer:
 
     async def start(self) -> None:
         """Listen. Raises ConfigError when the address cannot be had."""
-        app = web.Application(middlewares=[self._guard])
+        app = web.Application(middlewares=[self._guard], client_max_size=_MAX_BODY)
         app.on_response_prepare.append(_add_headers)
-        app.add_routes([web.get(route.path, route.handler) for route in self._routes])
+        for route in self._routes:
+            for method in ("HEAD", *route.methods):
+                app.router.add_route(method, route.path, route.handler)
         runner = web.AppRunner(
             app,
             access_log=None,
             logger=_protocol_log,
             keepalive_timeout=_KEEPALIVE,
             lingering_time=_LINGER,
+            max_line_size=_MAX_LINE,
             shutdown_timeout=_SHUTDOWN,
         )
         await runner.setup()
@@ -129,7 +140,7 @@ class WebServer:
                 return reply({"error": "this Host is not served here: add it to web.allowed_hosts"}, status=403)
             return await handler(request)
         except web.HTTPMethodNotAllowed as error:
-            return _with_allow(reply({"error": "only GET and HEAD are answered here"}, status=405), error)
+            return _not_allowed(error)
         except web.HTTPException as error:
             return reply({"error": error.reason.lower()}, status=error.status)
         except Exception:
@@ -163,8 +174,10 @@ async def _add_headers(_request: web.Request, response: web.StreamResponse) -> N
     response.headers.update(_HEADERS)
 
 
-def _with_allow(response: web.Response, error: web.HTTPMethodNotAllowed) -> web.Response:
-    response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+def _not_allowed(error: web.HTTPMethodNotAllowed) -> web.Response:
+    methods = sorted(error.allowed_methods)
+    response = reply({"error": f"only {', '.join(methods[:-1])} and {methods[-1]} are answered here"}, status=405)
+    response.headers["Allow"] = ", ".join(methods)
     return response
 
 

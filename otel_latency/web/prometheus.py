@@ -1,16 +1,18 @@
 """`/api/v1/rules`, `/api/v1/alerts` and `/api/v1/query` in the shapes of Prometheus' own HTTP API.
 
-What reads Prometheus (Grafana, promtool, a script) reads the agent as well. Answers are `{"status": "success", "data"}`
-or `{"status": "error", "errorType", "error"}`; the latter with 400 for a wrong request and 422 for an expression that
-has no result now, as Prometheus answers.
+What reads Prometheus (Grafana, promtool, a script) reads the agent as well; a query may come as a form, by POST.
+Answers are `{"status": "success", "data"}` or `{"status": "error", "errorType", "error"}`; the latter with 400 for a
+wrong request and 422 for an expression that has no result now, as Prometheus answers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
-from math import isfinite
-from typing import Any, Protocol
+from importlib.metadata import version
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -19,6 +21,9 @@ from otel_latency.web.app import Handler, Route
 from otel_latency.web.replies import reply
 
 _KINDS = {"alert": "alerting", "record": "recording"}
+_FORM: Final = "application/x-www-form-urlencoded"
+_MAX_TIME: Final = 253_402_300_800.0
+"""Unix seconds when the year 9999 ends, as far as dates go."""
 
 
 class Rules(Protocol):
@@ -45,7 +50,8 @@ class PrometheusAPI:
         return [
             Route("/api/v1/rules", _guarded(self._get_rules)),
             Route("/api/v1/alerts", _guarded(self._get_alerts)),
-            Route("/api/v1/query", _guarded(self._get_query)),
+            Route("/api/v1/query", _guarded(self._get_query), methods=("GET", "POST")),
+            Route("/api/v1/status/buildinfo", _guarded(_get_build)),
         ]
 
     async def _get_rules(self, request: web.Request) -> object:
@@ -70,8 +76,32 @@ class PrometheusAPI:
         return await self._rules.alerts()
 
     async def _get_query(self, request: web.Request) -> object:
-        expression = request.query.get("query", "")
-        return await self._rules.query(expression, _time(request.query.get("time", "")))
+        arguments = await _arguments(request)
+        expression, at = arguments.get("query", ""), _time(arguments.get("time", ""))
+        try:
+            return await self._rules.query(expression, at)
+        except ExpressionError as error:
+            fact = f"{_place(expression, error.at)}: parse error: {error.fact}"
+            raise ExpressionError(f'invalid parameter "query": {fact}') from error
+
+
+async def _get_build(_request: web.Request) -> object:
+    """Grafana asks what it talks to."""
+    return {"application": "otel-latency", "version": version("otel-latency")}
+
+
+async def _arguments(request: web.Request) -> Mapping[str, str]:
+    """What the form says comes before what the address says."""
+    if request.method != "POST" or request.content_type != _FORM:
+        return request.query
+    form = (await request.read()).decode("utf-8", "replace")
+    return {**request.query, **dict(parse_qsl(form, keep_blank_values=True))}
+
+
+def _place(text: str, offset: int) -> str:
+    """Line and column, from 1, in bytes as Prometheus counts them."""
+    *above, line = text[:offset].encode("utf-8", "surrogatepass").split(b"\n")
+    return f"{len(above) + 1}:{len(line) + 1}"
 
 
 def _guarded(data: Callable[[web.Request], Awaitable[object]]) -> Handler:
@@ -96,16 +126,16 @@ def _time(text: str) -> float | None:
     """Unix seconds, from a number or RFC 3339; None for now."""
     if not text:
         return None
-    try:
-        at = float(text)
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            raise ExpressionError(f'invalid parameter "time": cannot parse {text!r} to a valid timestamp') from None
-        at = moment.timestamp()
-    if not isfinite(at):
+    at = _seconds(text)
+    if at is None or not abs(at) < _MAX_TIME:
         raise ExpressionError(f'invalid parameter "time": cannot parse {text!r} to a valid timestamp')
     return at
+
+
+def _seconds(text: str) -> float | None:
+    with suppress(ValueError):
+        return float(text)
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        return None if moment.tzinfo is None else moment.timestamp()
+    return None

@@ -35,6 +35,7 @@ collect:
     - {name: 1.10, tcp: "[::1]:5432"}
 aggregate: {max_series: 10, expire_after: 1h, turn_timeout: 30s}
 targets: {stt: {target: 150ms, critical: 300ms}, first_audio: {best: 1s, target: 1500ms}, tts: }
+store: {path: data, detail: 12h, aggregate: 7d, max_bytes: 64MiB}
 """
 
 
@@ -113,6 +114,12 @@ def test_everything(write):
         (config.targets[name].best, config.targets[name].target, config.targets[name].critical)
         for name in ("stt", "first_audio", "tts")
     ]
+    assert ("data", 43200.0, 604800.0, 64 << 20) == (
+        config.store.path,
+        config.store.detail,
+        config.store.aggregate,
+        config.store.max_bytes,
+    )
 
 
 NOTIFIERS = """\
@@ -120,7 +127,7 @@ notify:
   - {name: a, type: webhook, url: "https://h.example.com/${env:CANARY}",
      headers: {Authorization: "Bearer ${env:CANARY}"}, header_files: {X-Key: /run/key}, max_alerts: 5,
      match: {severity: "=~critical|page"}, group_by: [alertname, stage], group_wait: 30s,
-     repeat_interval: 12h, send_resolved: false}
+     repeat_interval: 12h, flap_interval: 5m, send_resolved: false}
   - {type: slack, name: b, webhook_url_file: /run/slack, channel: "#oncall"}
   - {name: c, type: pagerduty, routing_key: "${env:CANARY}", url: "https://events.eu.pagerduty.com/v2/enqueue"}
   - {name: d, type: email, smarthost: "[::1]:587", from: a@example.com, to: [b@example.com], username: u, password: p}
@@ -138,20 +145,22 @@ def test_every_notifier(write):
         webhook.headers["Authorization"].reveal(),
         webhook.header_files,
     )
-    assert (5, {"severity": "=~critical|page"}, ["alertname", "stage"], 30.0, 43200.0, False) == (
+    assert (5, {"severity": "=~critical|page"}, ["alertname", "stage"], 30.0, 43200.0, 300.0, False) == (
         webhook.max_alerts,
         webhook.match,
         webhook.group_by,
         webhook.group_wait,
         webhook.repeat_interval,
+        webhook.flap_interval,
         webhook.send_resolved,
     )
     assert (None, "/run/slack", "#oncall") == (slack.webhook_url, slack.webhook_url_file, slack.channel)
-    assert ({}, ["alertname"], 0.0, 14400.0, True) == (
+    assert ({}, ["alertname"], 0.0, 14400.0, 60.0, True) == (
         slack.match,
         slack.group_by,
         slack.group_wait,
         slack.repeat_interval,
+        slack.flap_interval,
         slack.send_resolved,
     )
     assert (CANARY, "https://events.eu.pagerduty.com/v2/enqueue") == (

@@ -5,13 +5,12 @@ from notify.far_side import NOW, alert
 
 from otel_latency.config.sections import (
     AlertmanagerNotifier,
-    Duration,
     EmailNotifier,
     PagerDutyNotifier,
     SlackNotifier,
     WebhookNotifier,
 )
-from otel_latency.config.values import Secret
+from otel_latency.config.values import Duration, Secret
 from otel_latency.errors import ConfigError
 from otel_latency.notify.build import build
 
@@ -24,7 +23,7 @@ def sections(url):
         SlackNotifier(name="b", webhook_url=url, channel="#x"),
         PagerDutyNotifier(name="c", routing_key=Secret(CANARY), url=url),
         EmailNotifier(name="d", smarthost="[::1]:25", sender="a@example.com", to=["b@example.com"], require_tls=False),
-        AlertmanagerNotifier(name="e", url=url, repeat_interval=Duration(3600.0)),
+        AlertmanagerNotifier(name="e", url=url),
     ]
 
 
@@ -42,6 +41,16 @@ async def test_every_notifier(server, clock, tmp_path):
     assert CANARY not in f"{pipeline.status()} {pipeline.totals()} {pipeline.fault}"
     running.cancel()
     await asyncio.wait([running])
+    await pipeline.close()
+
+
+async def test_flap_interval(clock, tmp_path):
+    """Each notifier damps what flaps as its section says; Alertmanager does it itself."""
+    made = sections(Secret("http://127.0.0.1:1"))
+    made[1] = SlackNotifier(name="b", webhook_url=Secret("http://127.0.0.1:1"), flap_interval=Duration(0.0))
+    pipeline = build(made, tmp_path, clock)
+    intervals = {name: lane.route.policy.flap_interval for name, lane in pipeline._lanes.items()}
+    assert {"a": 60.0, "b": 0.0, "c": 60.0, "d": 60.0, "e": 0.0} == intervals
     await pipeline.close()
 
 

@@ -1,7 +1,6 @@
-import re
-
 import pytest
 
+from otel_latency.errors import ExpressionError
 from otel_latency.notify.match import matchers, matches
 
 CASES = {
@@ -28,5 +27,5 @@ def test_matches(conditions, labels, expected):
 
 def test_wrong_pattern():
     """A pattern that is none is told at once."""
-    with pytest.raises(re.error):
+    with pytest.raises(ExpressionError):
         matchers({"a": "=~("})

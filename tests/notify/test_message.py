@@ -22,24 +22,26 @@ SLOW = replace(
         "value": "2.31 s",
         "threshold": "1.5 s",
         "critical_path": "llm (71 %)",
+        "slowest_trace": "4bf9 (4.2 s)",
         "trace_url": "https://traces.example.com/t/4bf9",
         "runbook_url": "https://runbooks.example.com/slow",
     },
+    active_at=NOW - 60,
 )
 ENDED = replace(resolved(SLOW, NOW + 303), annotations={**SLOW.annotations, "resolved_value": "0.41 s"})
 
 
 def test_what_a_person_on_call_reads():
-    """Service and stage, value and threshold, since when, where the time goes, a trace, a runbook, a link."""
+    """Service and stage, value and threshold, since the breach, where the time goes, a trace, a runbook, a link."""
     assert """\
 FIRING: llm is slow
   p99 over 5 minutes
   Service: support-bot
   Stage: llm
   Value: 2.31 s (threshold 1.5 s)
-  Since: 2023-11-14 22:13:20 UTC (for 1m)
+  Since: 2023-11-14 22:12:20 UTC (for 2m)
   Critical path: llm (71 %)
-  Slowest trace: https://traces.example.com/t/4bf9
+  Slowest trace: 4bf9 (4.2 s) https://traces.example.com/t/4bf9
   Runbook: https://runbooks.example.com/slow
   Labels: model=gpt-4o, severity=critical
   Rule: http://agent/rule""" == plain(notification(SLOW), 1000).rstrip()
@@ -50,24 +52,55 @@ def test_what_is_read_at_the_end():
     text = plain(notification(ENDED), 1000)
     assert "RESOLVED: llm is slow" in text
     assert "Value at resolve: 0.41 s" in text
-    assert "Since: 2023-11-14 22:13:20 UTC until 2023-11-14 22:18:23 UTC (lasted 5m 3s)" in text
+    assert "Since: 2023-11-14 22:12:20 UTC until 2023-11-14 22:18:23 UTC (lasted 6m 3s)" in text
 
 
-def test_values():
-    """Without words for it the value is a number, and one that is none is left out."""
-    one = alert()
-    assert "Value: 2\n" in plain(notification(one), 1000)
-    assert "Value: 0.1235 (threshold 1)\n" in plain(
-        notification(replace(one, value=0.12345, annotations={"threshold": "1"})), 1000
-    )
-    assert "Value" not in plain(notification(replace(one, value=math.nan)), 1000)
+VALUES = {
+    "of the alert": ({}, 2.0, "2"),
+    "rounded": ({"threshold": "1.5000000000000002"}, 2.1 + 1e-9, "2.1 (threshold 1.5)"),
+    "annotated": ({"value": "0.30000000000000004", "threshold": "0.05"}, 2.0, "0.3 (threshold 0.05)"),
+    "in words": ({"value": "2.31 s", "threshold": "what users bear"}, 2.0, "2.31 s (threshold what users bear)"),
+    "large": ({"value": "268435457.2", "threshold": "268435456"}, 2.0, "268,435,457 (threshold 268,435,456)"),
+    "small": ({"value": "0.000012345"}, 2.0, "1.234e-05"),
+    "endless": ({"value": "+Inf", "threshold": "-10000"}, 2.0, "inf (threshold -10,000)"),
+    "none": ({"threshold": "1"}, math.nan, None),
+}
+
+
+@pytest.mark.parametrize(("annotations", "value", "expected"), VALUES.values(), ids=VALUES)
+def test_values(annotations, value, expected):
+    """The value stands beside its threshold, with digits that people read; one that is none is left out."""
+    one = replace(alert(), value=value, annotations=annotations)
+    (story,) = stories(notification(one))
+    assert expected == next((fact.text for fact in story.facts if fact.name == "Value"), None)
+
+
+def test_value_at_resolve():
+    """The value at resolve is as legible; a trace is no number."""
+    annotations = {"resolved_value": "0.30000000000000004", "slowest_trace": "12345678901234567890123456789012"}
+    text = plain(notification(replace(alert(), annotations=annotations)), 1000)
+    assert "Value at resolve: 0.3\n" in text
+    assert "Slowest trace: 12345678901234567890123456789012\n" in text
+
+
+def test_since():
+    """Where it is not known when the breach began, it is told since when the alert fires."""
+    assert "Since: 2023-11-14 22:13:20 UTC (for 1m)\n" in plain(notification(alert()), 1000)
+
+
+def test_flapping():
+    """What flaps says so, with the number of its changes."""
+    one = replace(alert(), annotations={"flapping": "61 changes since it was last told"})
+    assert "Flaps: 61 changes since it was last told\n" in plain(notification(one), 1000)
 
 
 def test_slack_text():
-    """Slack's text has the same facts, with links."""
+    """Slack's text has the same facts, with links; the slowest trace is one line."""
     (attachment,) = slack.body(notification(SLOW), "", "")["attachments"]
     assert ":red_circle: *llm is slow*\np99 over 5 minutes\n• Service: support-bot\n" in attachment["text"]
-    assert "• Slowest trace: <https://traces.example.com/t/4bf9>\n" in attachment["text"]
+    assert "• Slowest trace: 4bf9 (4.2 s) <https://traces.example.com/t/4bf9>\n" in attachment["text"]
+    assert "• Rule: <http://agent/rule>" in attachment["text"]
+    assert 1 == attachment["text"].count("Slowest trace")
 
 
 TITLES = {
@@ -110,21 +143,21 @@ def test_firing_first():
 
 
 LINKS = {
-    "https://ok.example.com/?a=1&b=2": True,
-    "javascript:alert(1)": False,
-    "https://a.example.com/|text>": False,
-    "https://a.example.com/ b": False,
-    "https://" + "a" * 400: False,
-    "": False,
+    "https://ok.example.com/?a=1&b=2": ("", "https://ok.example.com/?a=1&b=2"),
+    "javascript:alert(1)": ("javascript:alert(1)", ""),
+    "https://a.example.com/|text>": ("https://a.example.com/|text>", ""),
+    "https://a.example.com/ b": ("https://a.example.com/ b", ""),
+    "https://" + "a" * 400: ("https://" + "a" * 291 + "…", ""),
+    "": ("", ""),
 }
 
 
 @pytest.mark.parametrize(("address", "expected"), LINKS.items())
 def test_links(address, expected):
-    """Only whole addresses of web pages become links."""
+    """Only whole addresses of web pages become links; others are text."""
     one = replace(alert(), annotations={"trace_url": address}, generator_url="")
     (story,) = stories(notification(one))
-    assert [expected] == [fact.is_link for fact in story.facts if fact.name == "Slowest trace"]
+    assert [expected] == [(fact.text, fact.link) for fact in story.facts if fact.name == "Slowest trace"]
 
 
 HOSTILE = st.text(max_size=400) | st.sampled_from(
@@ -143,7 +176,9 @@ HOSTILE = st.text(max_size=400) | st.sampled_from(
     ]
 )
 TEXTS = st.dictionaries(
-    st.sampled_from(["summary", "description", "value", "threshold", "trace_url", "runbook_url", "resolved_value"]),
+    st.sampled_from(
+        ["summary", "description", "value", "threshold", "slowest_trace", "trace_url", "runbook_url", "resolved_value"]
+    ),
     HOSTILE,
 )
 ALERTS = st.builds(

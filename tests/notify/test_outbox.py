@@ -19,7 +19,7 @@ def pending(number):
 
 @pytest.fixture
 def path(tmp_path):
-    return tmp_path / "store" / "notify.db"
+    return tmp_path / "notify.db"
 
 
 @pytest.fixture
@@ -66,9 +66,11 @@ def test_replace(reopen):
 
 
 def test_rights(reopen, path):
-    """Only the agent's user may read what alerts say."""
-    reopen()
-    assert (0o600, 0o700) == (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode))
+    """Only the agent's user may read what alerts say, in the file or in its journal."""
+    outbox, _ = reopen()
+    outbox.commit(Changes({ID: GROUP}))
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in path.parent.iterdir()}
+    assert {"notify.db": 0o600, "notify.db-wal": 0o600} == modes
 
 
 def corrupt(path):
@@ -126,7 +128,6 @@ def test_damage(damage, reopen, path):
 def test_two_damaged_files_are_kept(path):
     """The oldest of three goes."""
     for when in (NOW, NOW + 1, NOW + 2):
-        path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"hello " * 1000)
         outbox = Outbox(path)
         outbox.open(when)
@@ -150,8 +151,7 @@ def test_one_owner(reopen, path):
 
 def test_no_folder(tmp_path):
     """Where no file can be made the outbox lives in memory, and says so."""
-    (tmp_path / "file").write_text("")
-    outbox = Outbox(tmp_path / "file" / "notify.db")
+    outbox = Outbox(tmp_path / "missing" / "notify.db")
     assert Contents({}, []) == outbox.open(NOW)
     assert outbox.fault.endswith("notifications do not survive a restart")
     outbox.commit(Changes({ID: GROUP}, [pending(1)]))

@@ -17,6 +17,7 @@ from otel_latency.testing import FakeClock
 
 DOWN = NotifyError("it is down", is_transient=True)
 REFUSED = NotifyError("it answered 400", is_transient=False)
+UNDAMPED = Policy(flap_interval=0.0)
 
 
 class Far:
@@ -54,7 +55,8 @@ def path(tmp_path):
 
 @asynccontextmanager
 async def running(path, clock, *fars, delay=lambda attempt: float(attempt), **route):
-    """A pipeline to *fars*; at the end it is stopped, not drained."""
+    """A pipeline to *fars*, which damps nothing unless asked to; at the end it is stopped, not drained."""
+    route = {"policy": UNDAMPED, **route}
     routes = [Route(far, "webhook", **route) for far in fars]
     pipeline = Pipeline(routes, Outbox(path), clock, delay=delay)
     await pipeline.start()
@@ -223,7 +225,7 @@ async def test_retry_after_nothing(path, clock):
 
 async def test_alertmanager_is_told_again(path, clock):
     """Alertmanager hears of a firing alert every minute, and of its end for six more; then it is forgotten."""
-    far, a = Far(), replace(alert("A"), ends_at=NOW + 1e6)
+    far, a = Far(), replace(alert("A"), valid_for=1e6)
     async with running(path, clock, far, policy=alertmanager.policy(0.0)) as pipeline:
         await pipeline.accept([a])
         for _ in range(3):
@@ -269,7 +271,7 @@ async def test_full_queue(path, clock):
     async with running(path, clock, far) as pipeline:
         pipeline._lanes["oncall"].delivery.queue._max_count = 4
         for cycle in range(4):
-            again = replace(a, starts_at=NOW + cycle, ends_at=NOW + 1000)
+            again = replace(a, starts_at=NOW + cycle)
             await pipeline.accept([again])
             await pipeline.accept([resolved(again)])
         await pass_time(clock, 1)
@@ -286,7 +288,7 @@ async def test_final_refusal(path, clock):
     far, a = Far(), alert("A")
     far.error = REFUSED
     async with running(path, clock, far) as pipeline:
-        await pipeline.accept([replace(a, ends_at=NOW + 1000)])
+        await pipeline.accept([replace(a, valid_for=1000.0)])
         await pass_time(clock, 0, idle(pipeline))
         await pass_time(clock, 298)
         assert (1, 1) == (far.tries, pipeline.totals()["oncall", "failed"])
@@ -300,7 +302,7 @@ async def test_too_old(path, clock):
     far = Far()
     far.error = DOWN
     async with running(path, clock, far) as pipeline:
-        await pipeline.accept([replace(alert("A"), ends_at=NOW + 1e6)])
+        await pipeline.accept([replace(alert("A"), valid_for=1e6)])
         await pass_time(clock, 5)
         assert 0 == pipeline.totals()["oncall", "failed"]
         clock.step(86_400)
@@ -327,7 +329,7 @@ async def test_group_wait(path, clock):
 
 async def test_repeats(path, clock):
     """A firing alert is repeated on its interval; while one is on its way no other is lined up."""
-    far, a = Far(), replace(alert("A"), ends_at=NOW + 1e6)
+    far, a = Far(), replace(alert("A"), valid_for=1e6)
     async with running(path, clock, far, policy=Policy(repeat_interval=100)) as pipeline:
         await pipeline.accept([a])
         await pass_time(clock, 99, idle(pipeline))
@@ -342,12 +344,12 @@ async def test_repeats(path, clock):
 
 
 async def test_silence_of_the_rules(path, clock):
-    """An alert that is not heard of until its end is told as resolved; one that is, is not."""
+    """An alert that is not heard of while it is valid is told as resolved; one that is, is not."""
     far, a, b = Far(), alert("A"), alert("B")
     async with running(path, clock, far) as pipeline:
         await pipeline.accept([a, b])
         await pass_time(clock, 200)
-        await pipeline.accept([replace(b, ends_at=NOW + 440)])
+        await pipeline.accept([b])
         await pass_time(clock, 42, lambda: len(far.told) == 3)
         assert ["A+", "B+", "A-"] == far.told
         assert NOW + 241 == far.got[-1].alerts[0].ends_at
@@ -374,6 +376,88 @@ async def test_clock_that_steps(path, clock):
         clock.step(86_400)
         await pass_time(clock, 200, idle(pipeline))
     assert ["A+"] == far.told
+
+
+async def test_clock_that_steps_between_resends(path, clock):
+    """The rules go on by their own clock when the wall clock is ten minutes ahead: nothing is told but the repeats."""
+    far, a = Far(), alert("A")
+    async with running(path, clock, far, policy=Policy()) as pipeline:
+        for minute in range(8):
+            await pipeline.accept([replace(a, ends_at=NOW + 60 * minute + 240)])
+            if minute == 2:
+                clock.step(600)
+            await pass_time(clock, 60, idle(pipeline))
+    assert ["A+"] == far.told
+
+
+async def test_flapping(path, clock):
+    """What flaps is told once in a while, with the number of its changes; a restart neither forgets nor repeats it."""
+    far, a = Far(), alert("A")
+
+    async def toggle(pipeline, seconds):
+        for second in range(seconds):
+            await pipeline.accept([a if second % 2 == 0 else resolved(a)])
+            await pass_time(clock, 1, idle(pipeline))
+
+    async with running(path, clock, far, policy=Policy()) as pipeline:
+        await toggle(pipeline, 30)
+    async with running(path, clock, far, policy=Policy()) as pipeline:
+        await toggle(pipeline, 40)
+        assert ["A+", "A-", "A+"] == far.told
+        await pass_time(clock, 61, lambda: len(far.told) == 4)
+        assert ["A+", "A-", "A+", "A-"] == far.told
+        assert not pipeline._lanes["oncall"].groups
+    changes = [one.alerts[0].annotations.get("flapping", "") for one in far.got]
+    assert ["", "", "59 changes since it was last told", "9 changes since it was last told"] == changes
+
+
+async def test_refused_resolve(path, clock):
+    """A resolve that was refused is sent again after five minutes, also over a restart, until it is accepted."""
+    far, a = Far(), alert("A")
+    async with running(path, clock, far) as pipeline:
+        await pipeline.accept([a])
+        await pass_time(clock, 0, idle(pipeline))
+        far.error = REFUSED
+        await pipeline.accept([resolved(a)])
+        await pass_time(clock, 299, idle(pipeline))
+        assert 2 == far.tries
+        await pass_time(clock, 2, lambda: far.tries == 3)
+    far.error = None
+    async with running(path, clock, far) as pipeline:
+        await pass_time(clock, 302, lambda: len(far.told) == 2)
+        await pass_time(clock, 1000, idle(pipeline))
+        assert ["A+", "A-"] == far.told
+        assert not pipeline._lanes["oncall"].groups
+
+
+async def test_refused_for_a_day(path, clock):
+    """After a day of refusals a resolve is given up."""
+    far, a = Far(), alert("A")
+    async with running(path, clock, far) as pipeline:
+        await pipeline.accept([a])
+        await pass_time(clock, 0, idle(pipeline))
+        far.error = REFUSED
+        await pipeline.accept([resolved(a)])
+        await pass_time(clock, 1, idle(pipeline))
+        clock.step(86_500)
+        await pass_time(clock, 1, lambda: far.tries == 3)
+        await pass_time(clock, 1000, idle(pipeline))
+        assert (3, {}) == (far.tries, pipeline._lanes["oncall"].groups)
+
+
+async def test_refused_resolve_that_is_out_of_date(path, clock):
+    """When a resolve is refused and the alert fires again, only the firing is told."""
+    far, a = Far(), alert("A")
+    async with running(path, clock, far) as pipeline:
+        await pipeline.accept([a])
+        await pass_time(clock, 0, idle(pipeline))
+        far.error = REFUSED
+        await pipeline.accept([resolved(a)])
+        await pass_time(clock, 1, idle(pipeline))
+        far.error = None
+        await pipeline.accept([replace(a, starts_at=NOW + 60, valid_for=1000.0)])
+        await pass_time(clock, 400, idle(pipeline))
+    assert ["A+", "A+"] == far.told
 
 
 async def test_fires_and_resolves_in_one_batch(path, clock):
@@ -438,7 +522,7 @@ async def test_accept_never_raises(path, clock, caplog):
 
 
 async def test_full_disk(path, clock):
-    """While the disk takes nothing alerts are delivered from memory, and /health is told; later all is written."""
+    """While the disk takes nothing alerts are delivered from memory, and /status is told; later all is written."""
     far = Far()
     far.error = DOWN
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from otel_latency.rules.demand import Demand, Retention, asked, demands
+from otel_latency.rules.demand import Demand, Retention, asked, demands, steps
 from otel_latency.rules.promql.nodes import (
     Aggregation,
     Binary,
@@ -52,6 +52,21 @@ EXPRESSIONS = {
 def test_demands(node, expected):
     """Each selector asks for what lies behind its ranges, offsets and subqueries."""
     assert expected == list(demands(node, interval_ms=1_000))
+
+
+STEPS = {
+    "none": ("rate(x[1d])", 1),
+    "one": ("max_over_time(rate(x[1m])[1h:1m])", 61),
+    "one in another": ("max_over_time(sum_over_time(x[10s:1s])[1m:10s])", 77),
+    "beside each other": ("max_over_time(x[1h:1m]) + max_over_time(x[10m:1m])", 61),
+    "at the interval": ("max_over_time(x[1d:])", 1),
+}
+
+
+@pytest.mark.parametrize(("expression", "expected"), STEPS.values(), ids=STEPS)
+def test_steps(expression, expected):
+    """Subqueries within subqueries multiply."""
+    assert expected == steps(parse(expression))
 
 
 TEMPLATES = {

@@ -366,9 +366,48 @@ def test_restart_waits_for_samples(expr, held_seconds):
     world.tick(2.0)
     after = restarted(world, rules, resend_delay_ms=3_600_000)
     started_ms = after.now_ms
-    told = [after.tick() for _ in range(held_seconds + 2)]
+    told = [after.tick(0.0) for _ in range(held_seconds + 2)]
     assert "f" + "." * (held_seconds - 2) + "r" + ".." == firing(told)
     assert started_ms / SECOND + held_seconds == told[held_seconds - 1][0].ends_at
+
+
+def test_restart_waits_for_the_application():
+    """What nothing was heard of since the start goes on for the lookback; other series do not speak for it."""
+    rules = "{alert: Slow, expr: x > 1}"
+    world = World(rules, resend_delay_ms=3_600_000)
+    world.table.append((("__name__", "x"), ("queue", "a")), SECOND, 2.0)
+    world.tick()
+    after = restarted(world, rules, resend_delay_ms=3_600_000)
+    told = []
+    for _ in range(303):
+        after.table.append((("__name__", "x"), ("queue", "b")), after.now_ms + SECOND, 0.0)
+        told.append(after.tick())
+    assert "f" + "." * 300 + "r." == firing(told)
+
+
+def test_restart_hears_the_application():
+    """As soon as its series is there again, it is over when it is over."""
+    rules = "{alert: Slow, expr: x > 1}"
+    world = World(rules)
+    world.tick(2.0)
+    after = restarted(world, rules)
+    told = [after.tick(value) for value in (None, None, None, None, 0.0, None)]
+    assert "f...r." == firing(told)
+
+
+def test_clock_set():
+    """When every time moves, nothing else does: a `for` goes on, windows stay full, and what fires is not told anew."""
+    rules = "{alert: Slow, expr: x > 1, for: 3s}, {alert: Mean, expr: 'avg_over_time(x[3s]) > 1'}"
+    world = World(rules)
+    told = [world.tick(2.0), world.tick(2.0)]
+    world.engine.shift(3_600_000)
+    world.now_ms += 3_600_000
+    told += [world.tick(2.0), world.tick(2.0), world.tick(2.0)]
+    assert "f..f." == firing(told)
+    assert (3_601_000, 3_604_000) == (world.rule().active[0].active_at_ms, world.rule().active[0].fired_at_ms)
+    world.engine.shift(-3_600_000)
+    world.now_ms -= 3_600_000
+    assert "rr" == firing([world.tick(0.0) + world.tick(0.0) + world.tick(0.0)])
 
 
 def test_restart_does_not_wait_longer_than_the_cap():

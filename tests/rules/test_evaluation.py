@@ -101,5 +101,7 @@ def test_sent_alert():
         is_firing=True,
         value=2.0,
         generator_url="http://agent:8080/graph?g0.expr=x+%3E+1&g0.tab=1",
+        valid_for=7.0,
+        active_at=0.5,
     )
-    assert expected == sent_alert(firing, OUTSIDE, 9000, link(parse("x>1"), OUTSIDE))
+    assert expected == sent_alert(firing, OUTSIDE, 2000, 7000, link(parse("x>1"), OUTSIDE))

@@ -44,7 +44,7 @@ def wrong(name, data):
 FAULTS = {
     "a file that is not there": (
         lambda _: "mien.yaml",
-        "rules.files: mien.yaml: there is no such file: check the name",
+        "rules.files: mien.yaml: there is no such file, or it may not be seen: check the name",
     ),
     "a directory": (lambda _: "alerts", "alerts: the file cannot be read (Is a directory): check its rights"),
     "not UTF-8": (wrong("x.yaml", b"groups: \xff"), "x.yaml: byte 8 is not UTF-8: save the file as UTF-8"),

@@ -56,6 +56,8 @@ REFUSED = {
     "a: &b [*b]": "f:1:8: this alias stands for nothing: define its anchor before, or quote the text",
     "a: 1\na: 2": "f:2:1: this key stands on line 1 already: keep one",
     "[a]: 1": "f:1:1: a key is a list or a mapping: write a plain name",
+    "a: &x {}\n<<: *x\n<<: *x": "f:3:1: a merge key stands in this mapping already: write <<: [*one, *other]",
+    "a: 1\n<<: b": "f:2:5: only mappings can be merged: write <<: *name, or quote the key",
     "a: 1\n---\nb: 2": "f:2:1: a second document starts here, which Prometheus would ignore: keep one",
     "a: \x01": "f:1:4: a control character stands here: remove it",
     "[" * 5000: "f:1:22: more than 20 levels are nested here: flatten them",
@@ -74,3 +76,13 @@ def test_aliases_share():
     """An alias is the value of its anchor, not a copy: nothing can be multiplied."""
     tree = parse("a: &x [1, 2]\nb: *x\n", "f")
     assert tree.values["a"] is tree.values["b"]
+
+
+def test_merge():
+    """A merge key brings what is not there, the first mapping first, each with the place where it was written."""
+    text = "a: &x {p: 1, q: 2}\nb: &y {q: 3, r: 4}\nc:\n  <<: [*x, *y]\n  p: 5\nd: {'<<': 6}\ne:\n  <<: *y\n"
+    tree = parse(text, "f")
+    c, d, e = (tree.values[name] for name in "cde")
+    assert {name: value.value for name, value in c.values.items()} == {"p": "5", "q": "2", "r": "4"}
+    assert c.keys == {"p": Mark(5, 3), "q": Mark(1, 14), "r": Mark(2, 14)}
+    assert (list(d.values), e.values) == (["<<"], tree.values["b"].values)

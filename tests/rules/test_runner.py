@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from otel_latency.config.sections import Rules
@@ -73,6 +75,8 @@ async def test_from_sample_to_alert(house):
     """A breach that holds is told, and so is its end, with what breached last."""
     await house.steps({"a": 7}, {"a": 8}, {"a": 9}, {"a": 1})
     assert gist(house.told) == [("Deep", True, "a holds 8", 8.0), ("Deep", False, "a holds 9", 9.0)]
+    assert [alert.annotations.get("resolved_value") for alert in house.told] == [None, "1"]
+    assert (house.told[0].annotations["value"], house.told[0].annotations["threshold"]) == ("8", "5")
     assert house.told[0].labels == {"alertname": "Deep", "job": "agent", "queue": "a"}
     assert house.told[0].generator_url.startswith("http://agent/graph?g0.expr=depth")
 
@@ -128,7 +132,7 @@ async def test_restart(house):
     after = House(house.directory, now=NOW + 2)
     await after.steps({})
     assert [(alert.is_firing, alert.starts_at) for alert in after.told] == [(True, NOW + 2)]
-    await after.steps({}, {}, {})
+    await after.steps({"a": 1}, {"a": 1}, {"a": 1})
     assert gist(after.told[1:]) == [("Deep", False, "a holds 8", 8.0)]
     after.runner.close()
 
@@ -198,6 +202,42 @@ async def test_wrong_queries(house):
         await house.runner.query("depth + on() depth", None)
 
 
+async def test_clock_set(house):
+    """A clock that is set moves what is known, and neither ends a `for` nor resolves anything."""
+    clock = FakeClock(NOW)
+    house.runner._clock = clock
+    stepped = asyncio.Queue()
+    step = house.runner.step
+
+    async def noted(at_ms):
+        await step(at_ms)
+        stepped.put_nowait(at_ms)
+
+    house.runner.step = noted
+    house.depth = {"a": 9}
+    running = asyncio.create_task(house.runner.run())
+    times = []
+    for set_by in (0, 3600, 0, -7200, 0):
+        clock.step(set_by)
+        await clock.advance(1)
+        times.append(await stepped.get() - round(NOW * 1000))
+    running.cancel()
+    assert times == [1_000, 3_602_000, 3_603_000, -3_596_000, -3_595_000]
+    assert gist(house.told) == [("Deep", True, "a holds 9", 9.0)]
+
+
+async def test_stalled(house):
+    """Rules that are not evaluated are told of; they may be slow for a while."""
+    clock = FakeClock(NOW)
+    house.runner._clock, house.runner._stepped = clock, clock.monotonic()
+    await clock.advance(9)
+    assert house.runner.stalled() == ""
+    await clock.advance(2)
+    assert house.runner.stalled() == "no rule was evaluated for 11 s"
+    await house.steps({"a": 1})
+    assert house.runner.stalled() == ""
+
+
 async def test_figures(house):
     """What the status shows."""
     await house.steps({"a": 7}, {"a": 8})
@@ -205,7 +245,7 @@ async def test_figures(house):
     assert {name: figures[name] for name in ("groups", "rules", "failing", "pending", "firing", "series")} == {
         "groups": 1,
         "rules": 1,
-        "failing": {},
+        "failing": [],
         "pending": 0,
         "firing": 1,
         "series": 1,

@@ -44,3 +44,12 @@ def test_between_samples():
     schedule = Schedule(KEY, 1000, 500, sample_ms=250)
     assert schedule.next_ms % 250 == 0
     assert 500 < schedule.next_ms <= 1500 + 250
+
+
+def test_clock_set():
+    """The evaluations to come move with the clock, and none is missed."""
+    schedule = Schedule(("f", "g"), 5000, 0, sample_ms=1000)
+    first = schedule.next_ms
+    schedule.shift(-3_600_000)
+    assert (first - 3_600_000, 0) == schedule.take(first - 3_600_000)
+    assert (first - 3_595_000, 0) == schedule.take(first - 3_595_000)

@@ -95,7 +95,7 @@ def test_for_is_raised(semantics, expected):
 def test_hold(state):
     """While too little is known, nothing ends for want of an element; pending does not become firing either."""
     known = {LABELS: walk("x" if state == "p" else "xx", Timing(hold_ms=250))[-1]}
-    held = advance(known, {}, 1000, Timing(hold_ms=250), is_held=True)
+    held = advance(known, {}, 1000, Timing(hold_ms=250), is_held=lambda _: True)
     assert known == held
     ended = advance(held, {}, 2000, Timing(hold_ms=250))
     assert "-" == letters([ended.get(LABELS)])
@@ -104,7 +104,7 @@ def test_hold(state):
 def test_hold_spares_what_is_over():
     """A resolved alert is forgotten in time, held or not."""
     resolved = {LABELS: walk("x-", Timing())[-1]}
-    assert resolved == advance(resolved, {}, 300, Timing(), is_held=True)
+    assert resolved == advance(resolved, {}, 300, Timing(), is_held=lambda _: True)
 
 
 # An alert, a time, and whether it has to be told then; what fires is told again after more than 2 s.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+from asyncio.subprocess import PIPE, STDOUT
+
 import pytest
 
 from otel_latency.errors import EvaluationError, ExpressionError
@@ -25,7 +29,9 @@ class Answers:
 
     async def query(self, expression, at):
         if expression == "wrong":
-            raise ExpressionError("1:1: parse error")
+            raise ExpressionError("unexpected end of input", len(expression))
+        if expression == "é\n é(":
+            raise ExpressionError("unclosed left parenthesis", 5)
         if expression == "impossible":
             raise EvaluationError("many-to-many matching not allowed")
         return {"resultType": "scalar", "result": [at, expression]}
@@ -79,10 +85,17 @@ async def test_query(serve, argument, expected):
 
 
 ERRORS = {
-    "an expression that cannot be read": ("query?query=wrong", 400, "bad_data", "1:1: parse error"),
+    "an expression that cannot be read": (
+        "query?query=wrong",
+        400,
+        "bad_data",
+        'parameter "query": 1:6: parse error: unex',
+    ),
+    "one on two lines": ("query?query=%C3%A9%0A%20%C3%A9(", 400, "bad_data", '"query": 2:5: parse error: unclosed'),
     "one without a result": ("query?query=impossible", 422, "execution", "many-to-many matching not allowed"),
     "no time": ("query?query=1&time=soon", 400, "bad_data", "cannot parse 'soon' to a valid timestamp"),
     "a time without zone": ("query?query=1&time=2023-11-14T22:13:20", 400, "bad_data", "to a valid timestamp"),
+    "a time beyond dates": ("query?query=1&time=1e308", 400, "bad_data", "cannot parse '1e308' to a valid timestamp"),
     "endless time": ("query?query=1&time=inf", 400, "bad_data", "to a valid timestamp"),
     "an unknown type": ("rules?type=silence", 400, "bad_data", "write alert or record"),
 }
@@ -94,3 +107,60 @@ async def test_errors(serve, path, status, kind, text):
     found, body = await get(serve, "/api/v1/" + path)
     assert (found, body["status"], body["errorType"]) == (status, "error", kind)
     assert text in body["error"]
+
+
+async def test_form(serve):
+    """A query may come as a form, whose arguments come before those of the address."""
+    client = await serve(*PrometheusAPI(Answers()).routes())
+    form = {"query": "1 + é", "time": "5"}
+    async with client.post("/api/v1/query?query=2", data=form) as response:
+        assert (await response.json())["data"]["result"] == [5.0, "1 + é"]
+    async with client.post("/api/v1/query?query=2", json={"query": "1"}) as response:
+        assert (await response.json())["data"]["result"] == [None, "2"]
+
+
+async def test_a_form_of_another_host(serve):
+    """A form gets past the guard no more than an address does."""
+    client = await serve(*PrometheusAPI(Answers()).routes())
+    async with client.post("/api/v1/query", data={"query": "1"}, headers={"Host": "evil.example.com"}) as response:
+        assert response.status == 403
+
+
+async def test_only_queries_take_forms(serve):
+    """What is not asked by a form says so."""
+    client = await serve(*PrometheusAPI(Answers()).routes())
+    async with client.post("/api/v1/rules") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+    async with client.put("/api/v1/query") as response:
+        assert await response.json() == {"error": "only GET, HEAD and POST are answered here"}
+
+
+async def test_long_expressions(serve):
+    """An expression may be long, in an address or in a form; one that no one can mean is refused as JSON."""
+    client = await serve(*PrometheusAPI(Answers()).routes())
+    long = "1" + " + 1" * 10_000
+    async with client.get("/api/v1/query", params={"query": long[:9001]}) as response:
+        assert (await response.json())["data"]["result"] == [None, long[:9001]]
+    async with client.post("/api/v1/query", data={"query": long[:30_001]}) as response:
+        assert (await response.json())["data"]["result"] == [None, long[:30_001]]
+    async with client.post("/api/v1/query", data={"query": long * 4}) as response:
+        assert (response.status, await response.json()) == (413, {"error": "request entity too large"})
+
+
+async def test_build(serve):
+    """Who asks learns what it talks to."""
+    status, body = await get(serve, "/api/v1/status/buildinfo")
+    assert (status, body["data"]["application"]) == (200, "otel-latency")
+    assert body["data"]["version"][:1].isdigit()
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian's prometheus) is not installed")
+async def test_promtool(serve):
+    """promtool sends its queries as forms, and reads our answers and errors."""
+    server = await serve(*PrometheusAPI(Answers()).routes())
+    for expression, expected in {"7": "scalar: 7", "wrong": "1:6: parse error: unexpected end of input"}.items():
+        command = ["promtool", "query", "instant", str(server._base_url), expression]
+        asked = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=STDOUT)
+        output, _ = await asked.communicate()
+        assert expected in output.decode()

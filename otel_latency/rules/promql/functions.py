@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from otel_latency.errors import EvaluationError, ExpressionError
 from otel_latency.records import Labels
+from otel_latency.regex import compile_regex
 from otel_latency.rules.promql.arithmetic import INF, NAN, ceil, divide, floor, guarded, larger, smaller
 from otel_latency.rules.promql.labels import get, replaced, unique
 from otel_latency.rules.promql.nodes import METRIC_NAME, Matcher, MatchOp
-from otel_latency.rules.promql.regex import compile_regex
 from otel_latency.rules.promql.strings import quote
 from otel_latency.rules.promql.times import DATE_FUNCTIONS
 from otel_latency.rules.promql.values import Element, Semantics, Vector
 
-_REFERENCE = re.compile(r"\$(?:(\$)|\{(\w+)\}|(\w+))")
 _LEGACY_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -132,26 +131,10 @@ def label_replace(
     require_label_name(target, "invalid destination label name in label_replace()", semantics)
 
     def relabelled(labels: Labels) -> Labels:
-        match = regex.fullmatch(get(labels, source))
-        return labels if match is None else replaced(labels, [(target, _expanded(replacement, match))])
+        value = regex.expanded(get(labels, source), replacement)
+        return labels if value is None else replaced(labels, [(target, value)])
 
     return unique([Element(relabelled(labels), value) for labels, value in vector])
-
-
-def _expanded(template: str, match: re.Match[str]) -> str:
-    """*template* with `$1`, `${1}`, `$name` and `$$` filled in; an unknown group is empty."""
-
-    def group(reference: re.Match[str]) -> str:
-        dollar, braced, bare = reference.groups()
-        if dollar:
-            return "$"
-        name = braced or bare
-        try:
-            return match[int(name) if name.isdigit() else name] or ""
-        except IndexError:
-            return ""
-
-    return _REFERENCE.sub(group, template)
 
 
 def require_label_name(name: str, complaint: str, semantics: Semantics) -> None:

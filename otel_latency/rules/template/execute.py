@@ -1,8 +1,7 @@
 """Walking a template's tree: text out, or an `ExecutionError` in Go's words that names the place.
 
 Every render has a purse of steps: nodes, rounds of loops, long texts and queries are paid from it, so a template ends
-whatever it says, but for a regular expression that backtracks for ever (see `promql.regex`). Output, every text on
-the way and the nesting of templates are bounded too.
+whatever it says. Output, every text on the way and the nesting of templates are bounded too.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
 from otel_latency.errors import ExpressionError
-from otel_latency.rules.promql.regex import compile_regex
+from otel_latency.regex import Regex, compile_regex
 from otel_latency.rules.template import numerals
 from otel_latency.rules.template.instants import Duration, Instant
 from otel_latency.rules.template.quoting import quote, to_bytes
@@ -49,8 +49,6 @@ _FLOAT = re.compile(
     r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf|infinity)|nan", re.ASCII | re.IGNORECASE
 )
 _HEX_FLOAT = re.compile(r"[+-]?0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)p[+-]?[0-9]+", re.ASCII | re.IGNORECASE)
-_REFERENCE = re.compile(r"\$(?:\$|\{(\w+)\}|(\w+))")
-_GROUP_NUMBER = re.compile(r"[0-9]{1,9}")
 _NIL = "runtime error: invalid memory address or nil pointer dereference"
 
 
@@ -93,7 +91,7 @@ def _args(*values: Any) -> Arguments:
     return Arguments((f"arg{position}", value) for position, value in enumerate(values))
 
 
-def _regex(pattern: str) -> re.Pattern[str]:
+def _regex(pattern: str) -> Regex:
     try:
         return compile_regex(pattern, dot_all=False)
     except ExpressionError as error:
@@ -101,7 +99,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 
 def _matches(pattern: str, text: str) -> bool:
-    return _regex(pattern).search(text) is not None
+    return _regex(pattern).occurs_in(text)
 
 
 def _replace_all(pattern: str, replacement: str, text: str) -> str:
@@ -110,33 +108,7 @@ def _replace_all(pattern: str, replacement: str, text: str) -> str:
     except Fault as fault:
         shown = quote(pattern) if "`" in pattern or not pattern.isprintable() else f"`{pattern}`"
         raise Fault(f"regexp: Compile({shown}): {fault}") from fault
-    return "".join(limited(_replaced(regex, replacement, text)))
-
-
-def _replaced(regex: re.Pattern[str], replacement: str, text: str) -> Iterator[str]:
-    end = 0
-    for match in regex.finditer(text):
-        yield text[end : match.start()]
-        # Go does not replace nothing right behind a replacement.
-        if match.end() > end or match.start() == 0:
-            yield _REFERENCE.sub(_referenced(match), replacement)
-        end = match.end()
-    yield text[end:]
-
-
-def _referenced(match: re.Match[str]) -> Callable[[re.Match[str]], str]:
-    """What `$1`, `${name}` and `$$` stand for; a group that is not there is empty."""
-
-    def expand(reference: re.Match[str]) -> str:
-        name = reference[1] or reference[2]
-        if name is None:
-            return "$"
-        try:
-            return match[int(name) if _GROUP_NUMBER.fullmatch(name) else name] or ""
-        except IndexError:
-            return ""
-
-    return expand
+    return "".join(limited(regex.replaced(text, replacement)))
 
 
 def _title(text: str) -> str:
