@@ -11,18 +11,27 @@ largest value (half a KiB an octave), or 12 per bucket that is not empty once pa
 
 from __future__ import annotations
 
+import sys
+import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from math import ceil, isfinite, log2
+from struct import Struct
+from typing import Any
 
 from otel_latency.native import add_at, count_buckets, summarise
 
 SCALE = 6
 EXACT_LIMIT = 250
+WRITTEN_EXACT = 12
+"""Up to as many values are written as they are, which is then the shorter form."""
 _PER_OCTAVE = 1 << SCALE
 _MIDPOINT = 2 / (1 + 2 ** (1 / _PER_OCTAVE))  # of a bucket's upper bound: 2 * low * high / (low + high)
+_VALUES, _BUCKETS = b"v", b"b"  # the first byte of a written sketch
+_HEAD = Struct("<cQdddiI")  # form, count, sum, minimum, maximum, index of the first bucket, number of buckets
+_MOST_BUCKETS = 2100 * _PER_OCTAVE  # from the smallest double to the largest
 
 
 def bucket_index(value: float) -> int:
@@ -133,13 +142,13 @@ class Sketch:
         self.minimum = min(self.minimum, value)
         self.maximum = max(self.maximum, value)
         buckets = self._buckets
-        if buckets is None:
+        if buckets is None and self._packed is None:
             self._counted = None
             self.values.append(value)
             if self.count > EXACT_LIMIT:
                 self._to_buckets()
         elif value > 0:
-            buckets.increment(ceil(log2(value) * _PER_OCTAVE))
+            (buckets or self._to_buckets()).increment(ceil(log2(value) * _PER_OCTAVE))
         else:
             self.zero_count += 1
 
@@ -153,7 +162,7 @@ class Sketch:
         self.maximum = max(self.maximum, maximum)
         self.values += values
         self._counted = None
-        if self.count > EXACT_LIMIT:
+        if self.count > EXACT_LIMIT or not self.is_exact:
             self._to_buckets()
 
     def merge(self, other: Sketch) -> None:
@@ -164,7 +173,7 @@ class Sketch:
         self.sum += other.sum
         self.minimum = min(self.minimum, other.minimum)
         self.maximum = max(self.maximum, other.maximum)
-        if self.count <= EXACT_LIMIT:
+        if self.count <= EXACT_LIMIT and self.is_exact and other.is_exact:
             self.values += other.values
             self._counted = None
         else:
@@ -217,6 +226,53 @@ class Sketch:
             self._packed = array("i", [index for index, _ in pairs]), array("q", [count for _, count in pairs])
             self._buckets = None
 
+    def to_bytes(self) -> bytes:
+        """Written to be kept: 8 bytes a value up to `WRITTEN_EXACT`, beyond that 45 and about 2 bits a bucket.
+
+        Buckets stand one after the other, all their lowest bytes first: few others are not zero.
+        """
+        if self.is_exact and self.count <= WRITTEN_EXACT:
+            return _VALUES + _little_endian(self.values)
+        buckets = self.buckets()
+        raw = _little_endian(buckets.counts)
+        width = (max(buckets.counts, default=0).bit_length() + 7) // 8
+        planes = [raw[place::8] for place in range(width)]
+        size = len(buckets.counts)
+        head = _HEAD.pack(_BUCKETS, self.count, self.sum, self.minimum, self.maximum, buckets.offset, size)
+        deflate = zlib.compressobj(6, zlib.DEFLATED, -9, 4, zlib.Z_RLE)  # the smallest window: it finds runs alone
+        return head + deflate.compress(b"".join(planes)) + deflate.flush()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sketch:
+        """What `to_bytes` wrote. Raises ValueError for anything else."""
+        try:
+            return cls._values_from(data) if data[:1] == _VALUES else cls._buckets_from(data)
+        except zlib.error as error:
+            raise ValueError("these bytes are no sketch") from error
+
+    @classmethod
+    def _values_from(cls, data: bytes) -> Sketch:
+        return cls(_from_little_endian("d", data[1:]))
+
+    @classmethod
+    def _buckets_from(cls, data: bytes) -> Sketch:
+        if len(data) < _HEAD.size:
+            raise ValueError("these bytes are no sketch")
+        sketch = cls()
+        form, sketch.count, sketch.sum, sketch.minimum, sketch.maximum, offset, size = _HEAD.unpack_from(data)
+        if form != _BUCKETS or size > _MOST_BUCKETS:
+            raise ValueError("these bytes are no sketch")
+        inflate = zlib.decompressobj(-9)
+        planes = inflate.decompress(data[_HEAD.size :], 8 * size + 1)
+        counts = bytearray(8 * size)
+        for place in range(len(planes) // size if size else 0):
+            counts[place::8] = planes[place * size : (place + 1) * size]
+        sketch._buckets = Buckets(offset, _from_little_endian("q", counts))
+        sketch.zero_count = sketch.count - sketch._buckets.total()
+        if not inflate.eof or sketch.zero_count < 0:
+            raise ValueError("these bytes are no sketch")
+        return sketch
+
     def copy(self) -> Sketch:
         """An independent sketch with the same content."""
         twin = Sketch()
@@ -237,6 +293,20 @@ class Sketch:
 
     def __repr__(self) -> str:
         return f"Sketch(count={self.count}, sum={self.sum:g}, minimum={self.minimum:g}, maximum={self.maximum:g})"
+
+
+def _little_endian(numbers: array[float] | array[int]) -> bytes:
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _from_little_endian(typecode: str, data: bytes | bytearray) -> array[Any]:
+    numbers = array(typecode, bytes(data))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def nearest_rank(q: float, count: int) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_latency.sketch import EXACT_LIMIT, Sketch, bucket_bounds, bucket_index, nearest_rank
+from otel_latency.sketch import EXACT_LIMIT, WRITTEN_EXACT, Sketch, bucket_bounds, bucket_index, nearest_rank
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 BOUND = 0.0055
@@ -102,6 +102,60 @@ def test_packing_changes_nothing_but_the_room():
         sketch.merge(Sketch(values[:300]))
         sketch.add(1.5)
     assert packed.bucket_counts() == plain.bucket_counts()
+
+
+@given(st.lists(st.floats(min_value=-1e6, max_value=1e6), max_size=400), st.booleans())
+def test_written_and_read(values, is_packed):
+    """A sketch comes back with the same counts, and answers within the bound."""
+    sketch = Sketch(values)
+    if is_packed:
+        sketch.pack()
+    twin = Sketch.from_bytes(sketch.to_bytes())
+    assert sketch.bucket_counts() == twin.bucket_counts()
+    assert sketch.non_positive_count() == twin.non_positive_count()
+    assert (sketch.count, sketch.sum) == (twin.count, pytest.approx(twin.sum))
+    assert (sketch.minimum, sketch.maximum) == (twin.minimum, twin.maximum)
+    if len(values) <= WRITTEN_EXACT:
+        assert sketch.values == twin.values
+
+
+@pytest.mark.parametrize("more", [1, 30, 400])
+def test_a_small_sketch_that_was_read_grows_as_any_other(more):
+    """Merging with it, adding to it and packing it keep every value, though it is small and not exact."""
+    values, others = sample("lognormal", 40), sample("pareto", more)
+    read = Sketch.from_bytes(Sketch(values).to_bytes())
+    read.pack()
+    read.extend(others[:1])
+    read.pack()
+    for value in others[1:]:
+        read.add(value)
+    merged = Sketch(others)
+    merged.merge(Sketch.from_bytes(Sketch(values).to_bytes()))
+    whole = Sketch(values + others)
+    assert whole.bucket_counts() == read.bucket_counts() == merged.copy().bucket_counts()
+    assert whole.count == read.count == merged.count
+
+
+def test_counts_of_any_size_are_written():
+    """Counts beyond a byte take more of them, and few bytes at that."""
+    sketch = Sketch([0.25] * 300 + [0.5])
+    for _ in range(30):
+        sketch.merge(sketch.copy())
+    written = sketch.to_bytes()
+    assert sketch.bucket_counts() == Sketch.from_bytes(written).bucket_counts()
+    assert len(written) < 80
+
+
+WRITTEN = Sketch(sample("bimodal", 900)).to_bytes()
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", b"v123", b"x" + WRITTEN[1:], WRITTEN[:30], WRITTEN[:-9], WRITTEN[:41] + b"\xff" * 50]
+)
+def test_other_bytes_are_no_sketch(bad):
+    """What `to_bytes` never wrote is refused."""
+    with pytest.raises(ValueError):
+        Sketch.from_bytes(bad)
 
 
 def test_values_at_or_below_zero_share_a_bucket():

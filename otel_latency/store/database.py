@@ -1,0 +1,238 @@
+"""The history's file and what is done with it, blocking: all of it is called on one thread, that of its owner.
+
+A file that is damaged, at the start or later, is put aside as `*.corrupt-TIME`, and what can be read of it goes into a
+new one. Where no file can be opened the history lives in memory, with little room. On a full disk the ballast is let
+go and the oldest operations with it. `fault` tells of any of these, and none of them is raised.
+
+On disk it never takes more than *max_bytes*, journal and ballast included.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from otel_latency.aside import put_aside
+from otel_latency.records import Alert, Labels, SpanRow
+from otel_latency.store import alerts, counters, operations, retention, windows
+from otel_latency.store.ballast import SIZE_BYTES, Ballast
+from otel_latency.store.salvage import salvage
+from otel_latency.store.schema import JOURNAL_BYTES, PAGE_BYTES, TABLES, Damaged, TooNew, connect, open_file, prepare
+
+BATCH_BYTES: Final = 4 << 20
+ASIDE_BYTES: Final = JOURNAL_BYTES + BATCH_BYTES + SIZE_BYTES
+"""Of the room: the journal, which may outgrow its limit by one batch, and the ballast."""
+MEMORY_BYTES: Final = 8 << 20
+QUESTION_SECONDS: Final = 5.0
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes."""
+
+    spans: list[SpanRow] = field(default_factory=list)
+    minutes: list[windows.Minute] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    counters: list[counters.Counter] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.spans) + len(self.minutes) + len(self.alerts) + len(self.counters)
+
+
+class Database:
+    """Kept in the file at *path*; `open` comes first."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        detail: float,
+        aggregate: float,
+        max_bytes: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._detail = detail
+        self._aggregate = aggregate
+        self._room = max_bytes - ASIDE_BYTES
+        self._monotonic = monotonic
+        self._ballast = Ballast(path.with_name(f"{path.name}.ballast"))
+        self._ids = windows.SeriesIds()
+        self._connection: sqlite3.Connection | None = None
+        self._run = 0
+        self._damage = ""
+        self.fault = ""
+        self.is_in_memory = False
+        self.used_bytes = 0
+        self.dropped: Counter[str] = Counter()
+        """Rows that went before their time for want of room, by table."""
+
+    def open(self, now: float) -> None:
+        """Open what is there, or begin. *now* (Unix seconds) names what has to be put aside. Raises nothing."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._open_sound()
+        except Damaged as error:
+            self._begin_anew(str(error), now)
+        except (TooNew, OSError, sqlite3.Error) as error:
+            self._stay_in_memory(error)
+
+    def write(self, batch: Batch, now: float) -> None:
+        """Write *batch*, all or nothing. Raises sqlite3.Error when it cannot be written for now."""
+        if self._damage:
+            self._begin_anew(self._damage, now)
+        try:
+            self._write(batch, now)
+        except sqlite3.DatabaseError as error:
+            self._look_at(error)
+            if self._damage:
+                self._begin_anew(self._damage, now)
+            elif "full" in str(error):
+                self._make_room(batch)
+            else:
+                raise
+            self._write(batch, now)
+
+    def counters(self) -> dict[tuple[str, Labels], float]:
+        """The values that counters go on from."""
+        return counters.read(self._open)
+
+    def maintain(self, now: float) -> Iterator[None]:
+        """Merge minutes to quarters, delete what is too old or too much; a few milliseconds at each step.
+
+        Raises sqlite3.Error where that cannot be done now.
+        """
+        try:
+            yield from self._maintain(now)
+        except sqlite3.DatabaseError as error:
+            self._look_at(error)
+            raise
+
+    def answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask the database. Raises TimeoutError where that takes more than `QUESTION_SECONDS`."""
+        until = self._monotonic() + QUESTION_SECONDS
+        self._open.set_progress_handler(lambda: int(self._monotonic() > until), 10_000)
+        try:
+            return question(self._open)
+        except sqlite3.OperationalError as error:
+            if "interrupted" not in str(error):
+                raise
+            raise TimeoutError(f"the answer takes more than {QUESTION_SECONDS:g} s: ask for less") from None
+        except sqlite3.DatabaseError as error:
+            self._look_at(error)
+            raise
+        finally:
+            self._open.set_progress_handler(None, 0)
+
+    def close(self) -> None:
+        """Closing twice, or before opening, is harmless."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        assert self._connection is not None
+        return self._connection
+
+    def _maintain(self, now: float) -> Iterator[None]:
+        yield from windows.compact(self._open, now)
+        yield from retention.expire(self._open, now, self._detail, self._aggregate)
+        yield from retention.shrink(self._open, self._room, self.dropped)
+        yield from retention.give_back(self._open, self._room)
+        if retention.forget_series(self._open):
+            self._ids.forget()
+        self._measure()
+        self._make_safe()
+
+    def _open_sound(self) -> None:
+        try:
+            self._use(open_file(self._path))
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error):
+                raise
+            self.close()
+            self._ballast.release()
+            self._use(open_file(self._path))
+
+    def _write(self, batch: Batch, now: float) -> None:
+        try:
+            with self._open as transaction:
+                transaction.execute("BEGIN IMMEDIATE")
+                operations.insert(transaction, batch.spans, now)
+                windows.insert(transaction, self._ids, self._run, batch.minutes)
+                alerts.insert(transaction, batch.alerts)
+                counters.insert(transaction, batch.counters, now)
+        except BaseException:
+            self._ids.forget()  # what was found in a transaction that failed was never written
+            raise
+        self._measure()
+        if self.used_bytes > retention.CROWDED * self._room:
+            retention.delete_oldest(self._open, 2 * len(batch) + retention.ROWS, self.dropped)
+
+    def _make_room(self, batch: Batch) -> None:
+        """On a full disk, or at the end of our own room. The file must not grow into the place of the ballast."""
+        self._ballast.release()
+        with suppress(sqlite3.Error):
+            self._open.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if retention.delete_oldest(self._open, 2 * len(batch) + retention.ROWS, self.dropped):
+            self._limit_pages(1)
+
+    def _measure(self) -> None:
+        self.used_bytes = retention.used_bytes(self._open)
+
+    def _use(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._ids.forget()
+        self._limit_pages(self._room // PAGE_BYTES)
+        self._run = windows.progress(connection, "run") + 1
+        windows.set_progress(connection, "run", self._run)
+        self._measure()
+        self._make_safe()
+
+    def _make_safe(self) -> None:
+        """Put the ballast in its place, and let the file grow again while it is there."""
+        if self.is_in_memory or self._ballast.place():
+            self._limit_pages(self._room // PAGE_BYTES)
+
+    def _limit_pages(self, most: int) -> None:
+        """As many as there are already are allowed anyway."""
+        self._open.execute(f"PRAGMA max_page_count = {most}")
+
+    def _look_at(self, error: sqlite3.DatabaseError) -> None:
+        """An error that tells of damage is no subclass; the next write begins a new file."""
+        if type(error) is sqlite3.DatabaseError:
+            self._damage = str(error)
+
+    def _begin_anew(self, reason: str, now: float) -> None:
+        self._damage = ""
+        self.close()
+        try:
+            aside = put_aside(self._path, now)
+            connection = open_file(self._path)
+            saved = salvage(aside, connection, TABLES, self._monotonic)
+            self._use(connection)
+        except (Damaged, OSError, sqlite3.Error) as error:
+            self._stay_in_memory(error)
+            return
+        self.fault = f"the history was damaged ({reason}): it is kept as {aside.name}; {saved} rows of it were saved"
+        log.error("%s", self.fault)
+
+    def _stay_in_memory(self, error: Exception) -> None:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        self.fault = f"the history cannot be opened ({reason}): it is short, and does not survive a restart"
+        log.error("%s", self.fault)
+        self.is_in_memory = True
+        self._room = MEMORY_BYTES
+        connection = connect(":memory:")
+        prepare(connection)
+        self._use(connection)

@@ -1,0 +1,182 @@
+"""The history's file: its tables, how it is opened, and how an older one is brought up to date.
+
+Times are Unix seconds; slots are Unix minutes, or quarters of an hour, since 1970. Rows of one table come in the order
+of time, so that what is oldest lies together and leaves whole pages behind. A window of a series has a row for each
+run of the agent that saw part of it, so that writing it again replaces what this run knew and nothing else.
+
+The file belongs to one connection: SQLite before 3.51.3 may damage a file that two of them write at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+PAGE_BYTES: Final = 4096
+JOURNAL_BYTES: Final = 1 << 20
+"""After so much is written it goes from the journal to its place; one transaction may be longer."""
+CACHE_BYTES: Final = 2 << 20
+CHECK_BYTES: Final = 1 << 30
+"""Larger files are not checked at the start, since that takes 1.5 s a GiB and cannot be left in the middle."""
+TABLES: Final = ("series", "counters", "progress", "alerts", "quarters", "minutes", "operations")
+"""What is saved first when time is short stands first."""
+
+_APPLICATION_ID: Final = 0x6F6C6869  # "olhi"
+_PRAGMAS: Final = (
+    f"page_size = {PAGE_BYTES}",
+    "auto_vacuum = INCREMENTAL",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    f"journal_size_limit = {JOURNAL_BYTES}",
+    f"wal_autocheckpoint = {JOURNAL_BYTES // PAGE_BYTES}",
+    f"cache_size = -{CACHE_BYTES >> 10}",
+)
+_FIRST: Final = """
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    UNIQUE (name, labels)
+);
+CREATE TABLE minutes (
+    id INTEGER PRIMARY KEY,
+    slot INTEGER NOT NULL,
+    series INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE UNIQUE INDEX minutes_of_series ON minutes (series, slot, run);
+CREATE TABLE quarters (
+    id INTEGER PRIMARY KEY,
+    slot INTEGER NOT NULL,
+    series INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE UNIQUE INDEX quarters_of_series ON quarters (series, slot);
+CREATE TABLE operations (
+    id INTEGER PRIMARY KEY,
+    ended REAL NOT NULL,
+    duration REAL NOT NULL,
+    service TEXT NOT NULL,
+    turn TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    is_llm INTEGER NOT NULL,
+    operation TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    task TEXT NOT NULL,
+    status TEXT NOT NULL,
+    error_type TEXT NOT NULL,
+    first_token REAL,
+    first_audio REAL,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    retries INTEGER,
+    cost_usd REAL,
+    session TEXT,
+    trace_id BLOB NOT NULL,
+    span_id BLOB NOT NULL
+);
+CREATE INDEX operations_by_time ON operations (ended);
+CREATE TABLE alerts (
+    id INTEGER PRIMARY KEY,
+    started REAL NOT NULL,
+    resolved REAL,
+    value REAL,
+    labels TEXT NOT NULL,
+    annotations TEXT NOT NULL,
+    UNIQUE (labels, started)
+);
+CREATE TABLE counters (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    value REAL NOT NULL,
+    changed REAL NOT NULL,
+    UNIQUE (name, labels)
+);
+CREATE TABLE progress (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, value INTEGER NOT NULL);
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+"""Statements that lead from each version of the tables to the next; a file's version is how many it has had."""
+
+
+class Damaged(Exception):
+    """The file is not, or no longer, a history."""
+
+
+class TooNew(Exception):
+    """The file was written by a later version of ours, which may be wanted again: it is left alone."""
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """A connection that no thread owns; it is used by one at a time. Transactions are begun by hand."""
+    return sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """The history at *path*, checked and up to date. Raises Damaged, TooNew, OSError or sqlite3.Error."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    connection = connect(str(path))
+    try:
+        prepare(connection)
+        check(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Settings and tables, made or brought up to date."""
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        version = _version(connection)
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        _migrate(connection, version)
+        for table in TABLES:
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - the names stand above
+    except sqlite3.OperationalError as error:
+        if "no such" in str(error):
+            raise Damaged("its tables are not ours") from error
+        raise
+    except sqlite3.DatabaseError as error:
+        raise Damaged(str(error)) from error
+
+
+def check(connection: sqlite3.Connection, limit_bytes: int = CHECK_BYTES) -> None:
+    """Look for damage in a file that is not larger than the limit. Raises Damaged."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    if pages * PAGE_BYTES > limit_bytes:
+        return
+    try:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        raise Damaged(str(error)) from error
+    if verdict != "ok":
+        raise Damaged("its check failed")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """The version of its tables, 0 for a new file. Changes nothing; raises Damaged or TooNew."""
+    (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (owner,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if count and owner != _APPLICATION_ID:
+        raise Damaged("it belongs to another program")
+    if version > len(MIGRATIONS):
+        raise TooNew(f"it is of version {version}, and this program knows {len(MIGRATIONS)}")
+    return int(version)
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    for number, statements in enumerate(MIGRATIONS[version:], version + 1):
+        connection.executescript(
+            f"BEGIN; {statements} PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT"
+        )

@@ -1,0 +1,147 @@
+import pytest
+from store.past import CALL, FAILED, NOTHING, NOW, TURN, span
+
+from otel_latency.store import operations
+from otel_latency.store.operations import MAX_SHOWN, Filter, insert, rows_of
+
+
+def ends(answer):
+    return [one["start"] + one["duration_seconds"] - NOW for one in answer["operations"]]
+
+
+def test_what_a_span_tells_is_kept(connection):
+    """A call comes back with all that was known of it."""
+    measures = {"ttft": 0.25, "input_tokens": 512.0, "output_tokens": 90.0, "retries": 1.0, "cost_usd": 0.002}
+    insert(connection, [span(seconds=1.5, number=7, session="s1", ttfa=0.5, **measures)], NOW)
+    labels = {"service": "bot", "turn": "", "stage": "llm", "is_llm": True, "operation": "chat"}
+    labels |= {"provider": "openai", "model": "gpt-4o", "task": "draft", "status": "ok", "error_type": ""}
+    numbers = {"first_token": 0.25, "first_audio": 0.5, "input_tokens": 512, "output_tokens": 90, "retries": 1}
+    numbers |= {"cost_usd": 0.002, "start": NOW - 1.5, "duration_seconds": 1.5}
+    expected = {**labels, **numbers, "session": "s1", "trace_id": "0" * 31 + "7", "span_id": "0" * 15 + "7"}
+    assert {"operations": [expected]} == operations.operations(connection, Filter())
+
+
+DURATIONS = {
+    "from start to end": (span(seconds=2.0), 2.0),
+    "as it is told": (span(seconds=2.0, duration=0.5), 0.5),
+    "never negative": (span(seconds=-2.0), 0.0),
+    "0 without a start": ((CALL, b"", b"", b"", 0, 10**18, None), 0.0),
+}
+
+
+@pytest.mark.parametrize(("one", "expected"), DURATIONS.values(), ids=DURATIONS)
+def test_duration(one, expected):
+    """How long it took is what its span says, if anything."""
+    (row,) = rows_of([one], NOW)
+    assert expected == row[1]
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"), [(NOW - 5000, NOW - 5000), (NOW + 4, NOW + 4), (NOW + 6, NOW), (0, NOW), (2**64 / 1e9, NOW)]
+)
+def test_end(end, expected):
+    """Clocks differ a little; an end beyond that, or none, is taken for now."""
+    (row,) = rows_of([span(end=end)], NOW)
+    assert expected == pytest.approx(row[0])
+
+
+def test_no_work():
+    """Spans that stand for no work are not kept."""
+    assert [] == list(rows_of([span(NOTHING)], NOW))
+
+
+FILTERS = {
+    "everything, the newest first": (Filter(), [0, -1, -2]),
+    "turns": (Filter(kind="turn"), [-2]),
+    "calls": (Filter(kind="llm"), [0, -1]),
+    "of a provider": (Filter({"provider": "groq"}), [-1]),
+    "of a provider and status": (Filter({"provider": "groq", "status": "ok"}), []),
+    "of a time": (Filter(since=NOW - 2, until=NOW), [-1, -2]),
+    "of a trace": (Filter(trace_id=f"{3:032x}"), [-2]),
+    "of a session": (Filter({"session": "s"}), [-2]),
+}
+
+
+@pytest.mark.parametrize(("which", "expected"), FILTERS.values(), ids=FILTERS)
+def test_filters(connection, which, expected):
+    """Operations are found by what they are, and by their time."""
+    spans = [span(CALL, NOW, number=1), span(FAILED, NOW - 1, number=2), span(TURN, NOW - 2, number=3, session="s")]
+    insert(connection, spans, NOW)
+    assert expected == ends(operations.operations(connection, which))
+
+
+def test_limit(connection):
+    """The newest of them, and never more than a page can show."""
+    insert(connection, [span(end=NOW - number) for number in range(5)], NOW)
+    assert [0, -1] == ends(operations.operations(connection, Filter(), limit=2))
+    insert(connection, [span(end=NOW - 9)] * MAX_SHOWN, NOW)
+    assert MAX_SHOWN == len(ends(operations.operations(connection, Filter(), limit=10**9)))
+
+
+BAD = {
+    "no such column": lambda: Filter({"id; --": "1"}),
+    "no such kind": lambda: Filter(kind="session"),
+    "no trace id": lambda: Filter(trace_id="xyz").where(),
+}
+
+
+@pytest.mark.parametrize("make", BAD.values(), ids=BAD)
+def test_bad_filters(make):
+    """What operations have not is refused."""
+    with pytest.raises(ValueError):
+        make()
+
+
+def test_summary(connection):
+    """Count, mean, percentiles, success and retries of each provider and task (LM9), most frequent first."""
+    good = [span(seconds=number / 10, ttft=0.1, input_tokens=10.0, cost_usd=0.5) for number in range(1, 100)]
+    bad = [span(seconds=30.0, retries=2.0), span(FAILED, seconds=9.0, retries=3.0)]
+    insert(connection, [*good, bad[0], bad[1]], NOW)
+    answer = operations.summary(connection, Filter(kind="llm"))
+    first, second = answer["summary"]
+    assert ("openai", "draft", 100) == (first["provider"], first["task"], first["count"])
+    assert (5.0, 9.0, 9.9, 30.0) == (first["p50"], first["p90"], first["p99"], first["max"])
+    assert (5.25, 1.0, 0.02) == pytest.approx((first["mean"], first["success_ratio"], first["mean_retries"]))
+    assert (99, 0.1) == (first["first_token"]["count"], first["first_token"]["p50"])
+    assert (990, 0, pytest.approx(49.5)) == (first["input_tokens"], first["output_tokens"], first["cost_usd"])
+    assert ("groq", 1, 0.0, 3.0) == tuple(second[key] for key in ("provider", "count", "success_ratio", "mean_retries"))
+    assert (None, None) == (second["cost_usd"], second["first_token"]["p50"])
+    assert NOW == answer["from"]
+
+
+def test_summary_by(connection):
+    """It is summed up by whatever operations have, and nothing else."""
+    insert(connection, [span(), span(FAILED), span(TURN)], NOW)
+    (shown,) = operations.summary(connection, Filter(), by=("service",))["summary"]
+    assert ("bot", 3) == (shown["service"], shown["count"])
+    with pytest.raises(ValueError, match="not summed up by 'duration'"):
+        operations.summary(connection, Filter(), by=("duration",))
+    assert {"from": None, "summary": []} == operations.summary(connection, Filter(until=1.0))
+
+
+def test_durations(connection):
+    """Of each provider and model the newest durations that ended well, for comparisons."""
+    insert(connection, [span(end=NOW - number, seconds=number + 1.0) for number in range(4)], NOW)
+    insert(connection, [span(FAILED)], NOW)
+    found = operations.durations(connection, Filter(), limit=3)
+    assert {("openai", "gpt-4o"): [1.0, 2.0, 3.0], ("groq", "llama"): []} == {
+        key: pytest.approx(list(values)) for key, values in found.items()
+    }
+
+
+def test_sessions(connection):
+    """Turns tell of number and durations, calls of tokens and cost; nothing is counted twice."""
+    tokens = {"input_tokens": 100.0, "output_tokens": 10.0, "cost_usd": 0.25}
+    spans = [
+        span(TURN, NOW - 10, 2.0, session="s1", ttft=0.5, **tokens),
+        span(TURN, NOW - 5, 4.0, session="s1"),
+        span(CALL, NOW - 10, 1.0, session="s1", **tokens),
+        span(CALL, NOW, 1.0, session="s2"),
+        span(CALL, NOW, 1.0),
+    ]
+    insert(connection, spans, NOW)
+    second, first = operations.sessions(connection, Filter())["sessions"]
+    turns = {"session": "s1", "start": NOW - 12, "end": NOW - 5, "turns": 2, "failed_turns": 0, "mean_seconds": 3.0}
+    turns |= {"mean_first_token_seconds": 0.5, "mean_first_audio_seconds": None}
+    assert {**turns, "llm_calls": 1, "input_tokens": 100, "output_tokens": 10, "cost_usd": 0.25} == first
+    assert ("s2", 0, 1, None) == tuple(second[key] for key in ("session", "turns", "llm_calls", "cost_usd"))

@@ -1,0 +1,112 @@
+from collections import Counter
+from itertools import pairwise
+
+from store.past import LLM, NOW, count, finish, minute, span, write
+
+from otel_latency.records import Alert
+from otel_latency.store import alerts, counters, operations
+from otel_latency.store.retention import (
+    CROWDED,
+    MAX_ADVANCE,
+    ROOMY,
+    ROWS,
+    delete_oldest,
+    expire,
+    forget_series,
+    shrink,
+    used_bytes,
+)
+from otel_latency.store.windows import MINUTE, QUARTER
+
+DETAIL, AGGREGATE = 3600.0, 86400.0
+SLOT = int(NOW) // MINUTE
+
+
+def ages(connection):
+    """Seconds before NOW of every operation, newest first."""
+    return [NOW - ended for (ended,) in connection.execute("SELECT ended FROM operations ORDER BY ended DESC")]
+
+
+def test_each_goes_in_its_time(connection):
+    """Operations and minutes after `detail`, quarters, alerts and counters after `aggregate`."""
+    for age in (0, DETAIL, DETAIL + 120, AGGREGATE, AGGREGATE + 2 * QUARTER):
+        operations.insert(connection, [span(end=NOW - age)], NOW)
+        write(connection, [minute(SLOT - int(age) // MINUTE, [1.0])])
+        slot = (int(NOW) - int(age)) // QUARTER
+        connection.execute("INSERT INTO quarters (slot, series, data) VALUES (?, 1, x'')", (slot,))
+        alerts.insert(connection, [Alert({"a": "b"}, {}, NOW - age, NOW, True, 1.0)])
+        counters.insert(connection, [("c_total", (("age", str(age)),), 1.0)], NOW - age)
+    connection.execute("DELETE FROM minutes WHERE id > 0")
+    for age in (AGGREGATE, DETAIL + 120, DETAIL, 0):  # in the order of time, as the agent writes them
+        write(connection, [minute(SLOT - int(age) // MINUTE, [1.0])])
+    connection.execute("DELETE FROM quarters")
+    for age in (AGGREGATE + 2 * QUARTER, AGGREGATE, 0):
+        slot = (int(NOW) - int(age)) // QUARTER
+        connection.execute("INSERT INTO quarters (slot, series, data) VALUES (?, 1, x'')", (slot,))
+    finish(expire(connection, NOW, DETAIL, AGGREGATE))
+    assert [0, DETAIL] == ages(connection)
+    assert (2, 2, 4, 4) == tuple(count(connection, table) for table in ("minutes", "quarters", "alerts", "counters"))
+
+
+def test_steps_are_short(connection):
+    """Much that is old goes in many steps, each of a few hundred rows."""
+    operations.insert(connection, [span(end=NOW - DETAIL - 1)] * (3 * ROWS + 1), NOW)
+    write(connection, [minute(SLOT - 61 - number, [1.0]) for number in range(2 * ROWS)])
+    left = []
+    for _ in expire(connection, NOW, DETAIL, AGGREGATE):
+        left.append(count(connection, "operations") + count(connection, "minutes"))
+    assert 0 == left[-1]
+    assert ROWS >= max(before - after for before, after in pairwise(left))
+
+
+def test_a_clock_ahead_costs_little(connection):
+    """When the clock jumps a day ahead, what is young stays: the horizon follows by ten minutes each time."""
+    operations.insert(connection, [span(end=NOW - age) for age in (0, DETAIL - MAX_ADVANCE - 1, DETAIL - 1)], NOW)
+    finish(expire(connection, NOW, DETAIL, AGGREGATE))
+    finish(expire(connection, NOW + 86400, DETAIL, AGGREGATE))
+    assert [0, DETAIL - MAX_ADVANCE - 1] == ages(connection)
+    finish(expire(connection, NOW, DETAIL, AGGREGATE))
+    finish(expire(connection, NOW + 86400, DETAIL, AGGREGATE))
+    assert 2 == len(ages(connection))
+
+
+def test_what_lies_far_ahead_goes(connection):
+    """Rows that a wrong clock left in the far future do not stay until then."""
+    operations.insert(connection, [span(end=NOW + 10 * 86400)], NOW + 10 * 86400)
+    write(connection, [minute(SLOT + 10 * 1440, [1.0]), minute(SLOT, [1.0])])
+    finish(expire(connection, NOW, DETAIL, AGGREGATE))
+    assert (0, 1) == (count(connection, "operations"), count(connection, "minutes"))
+
+
+def test_the_oldest_go_for_want_of_room(connection):
+    """Operations first, from the oldest on, counted, until there is room; windows stay."""
+    operations.insert(connection, [span(end=NOW - age) for age in range(8000, 0, -1)], NOW)
+    write(connection, [minute(SLOT, [1.0])])
+    room, dropped = int(used_bytes(connection) / CROWDED) - 1, Counter()
+    finish(shrink(connection, room, dropped))
+    assert used_bytes(connection) <= ROOMY * room
+    assert {"operations": 8000 - count(connection, "operations")} == dropped
+    assert [*range(1, count(connection, "operations") + 1)] == ages(connection)
+    assert 1 == count(connection, "minutes")
+    assert 0 == finish(shrink(connection, room, dropped))
+
+
+def test_then_windows_go(connection):
+    """Minutes go when no operation is left, then quarters, then alerts; an end is reached."""
+    write(connection, [minute(SLOT + number, [1.0]) for number in range(3)])
+    connection.execute("INSERT INTO quarters (slot, series, data) VALUES (1, 1, x'')")
+    alerts.insert(connection, [Alert({"a": "b"}, {}, NOW, NOW, True, 1.0)])
+    dropped = Counter()
+    assert [2, 1, 1, 1, 0] == [delete_oldest(connection, 2, dropped) for _ in range(5)]
+    assert {"minutes": 3, "quarters": 1, "alerts": 1} == dropped
+    finish(shrink(connection, 0, dropped))
+
+
+def test_series_without_windows(connection):
+    """are forgotten, the others kept."""
+    write(connection, [minute(SLOT, [1.0]), minute(SLOT, [1.0], (("stage", "gone"),))])
+    connection.execute("DELETE FROM minutes WHERE series = 2")
+    assert 1 == forget_series(connection)
+    assert [str(dict(LLM)).replace("'", '"')] == [
+        labels for (labels,) in connection.execute("SELECT labels FROM series")
+    ]

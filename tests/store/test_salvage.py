@@ -1,0 +1,68 @@
+import itertools
+import random
+
+import pytest
+from store.past import LLM, count, fill, minute, write
+
+from otel_latency.store import schema
+from otel_latency.store.salvage import SECONDS, salvage
+from otel_latency.store.schema import PAGE_BYTES, TABLES, open_file
+
+ROWS = 20_000
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """The bytes of a sound file with many operations and some minutes."""
+    path = tmp_path_factory.mktemp("sound") / "history.db"
+    connection = open_file(path)
+    fill(connection, ROWS)
+    write(connection, [minute(number, [1.0], LLM) for number in range(100)])
+    connection.close()
+    return path.read_bytes()
+
+
+def rescued(data, folder, clock=lambda: 0.0):
+    (folder / "damaged.db").write_bytes(data)
+    connection = open_file(folder / "new.db")
+    saved = salvage(folder / "damaged.db", connection, TABLES, clock)
+    counts = {table: count(connection, table) for table in TABLES}
+    schema.check(connection)
+    connection.close()
+    return saved, counts
+
+
+def test_everything_of_a_sound_file(sound, tmp_path):
+    """Every row comes over, with its id."""
+    saved, counts = rescued(sound, tmp_path)
+    assert (ROWS, 100, 1) == (counts["operations"], counts["minutes"], counts["series"])
+    assert saved == sum(counts.values())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_lost_page(sound, tmp_path, seed):
+    """A page of the middle that is overwritten costs few rows beside its own."""
+    rng = random.Random(seed)
+    data = bytearray(sound)
+    page = rng.randrange(40, len(data) // PAGE_BYTES)
+    data[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = rng.randbytes(PAGE_BYTES)
+    assert ROWS + 100 - 200 <= rescued(bytes(data), tmp_path)[0]
+
+
+@pytest.mark.parametrize("size", [0, 100, PAGE_BYTES, 100 * PAGE_BYTES + 17])
+def test_a_file_cut_short(sound, tmp_path, size):
+    """Whatever is left, the new file is sound."""
+    rescued(sound[:size], tmp_path)
+
+
+def test_no_database(tmp_path):
+    """Of other bytes nothing comes over."""
+    assert 0 == rescued(b"hello " * 1000, tmp_path)[0]
+
+
+def test_it_takes_its_time_and_no_more(sound, tmp_path):
+    """When time is up the rest is left; what matters most came first."""
+    seconds = itertools.count(step=SECONDS / 5)
+    _, counts = rescued(sound, tmp_path, lambda: next(seconds))
+    assert (1, 100) == (counts["series"], counts["minutes"])
+    assert counts["operations"] < ROWS
