@@ -23,6 +23,10 @@ COMMANDS = {
     "check": "say whether configuration files are right",
     "rules": "run unit tests of alert and recording rules",
     "slo": "turn service level objectives into Prometheus rules",
+    "timeline": "show requests moment by moment, with the slowest step",
+    "sessions": "show what prompts, the KV cache and long conversations do to the LLM's time",
+    "compare": "say which stages became slower or faster, beyond noise",
+    "report": "measure an agent, and compare with an earlier report",
     "healthcheck": "ask a running agent whether it is well",
 }
 INTERRUPTED, READER_GONE = 130, 141  # as a shell reports a program that SIGINT or SIGPIPE ended

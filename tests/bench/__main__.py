@@ -34,6 +34,8 @@ NAMES = (
     "alerting",
     "history",
     "turns",
+    "timeline",
+    "compare",
 )
 TABLES = ("collect_cost",)
 """Those that print a table for people, and have no bar."""

@@ -45,7 +45,7 @@ def test_json(folder, capsys):
     assert 1 == main(["check", "--json", "otel-latency.yaml", "wrong.yaml", "nowhere.yaml"])
     assert {
         "files": [
-            {"file": "otel-latency.yaml", "ok": True, "faults": []},
+            {"file": "otel-latency.yaml", "ok": True, "faults": [], "warnings": []},
             {
                 "file": "wrong.yaml",
                 "ok": False,
@@ -53,11 +53,13 @@ def test_json(folder, capsys):
                     "wrong.yaml: web.prot: unknown key: did you mean port?",
                     "wrong.yaml: aggregate.turn_timeout: 'soon' is not a duration: write 250ms, 1s, 5m, 12h or 30d",
                 ],
+                "warnings": [],
             },
             {
                 "file": "nowhere.yaml",
                 "ok": False,
                 "faults": ["nowhere.yaml: there is no such file: check the name"],
+                "warnings": [],
             },
         ]
     } == json.loads(capsys.readouterr().out)
@@ -99,7 +101,7 @@ def test_json_of_rules(folder, capsys):
     assert 1 == main(["check", "--json", "slow.rules.yaml", "warned.rules.yaml"])
     slow, warned = json.loads(capsys.readouterr().out)["files"]
     assert (False, True) == (slow["ok"], warned["ok"])
-    assert (1, 0) == (len(slow["faults"]), len(warned["faults"]))
+    assert ((1, 0), (0, 1)) == tuple((len(file["faults"]), len(file["warnings"])) for file in (slow, warned))
     assert [
         {
             "check": "plain-regex",
@@ -149,3 +151,39 @@ def test_odd_names(folder, capsys):
     for name in ("a[b]*.yaml", str(folder / "a[b]*.yaml"), "./slow.rules.yaml"):
         assert 1 == main(["check", name])
         assert capsys.readouterr().out.startswith(f'{name}:5:15: group "slow"')
+
+
+SECRETS = """\
+notify:
+  - {name: a, type: webhook, url_file: nowhere, header_files: {X-One: empty, X-Two: right}}
+  - {name: b, type: slack, webhook_url_file: right}
+  - {name: c, type: pagerduty, routing_key: k}
+"""
+
+
+def test_secrets_are_read(folder, capsys):
+    """Every secret whose file the agent could not use is a fault, and what is in a file is not shown."""
+    (folder / "otel-latency.yaml").write_text(SECRETS)
+    (folder / "empty").write_text("")
+    (folder / "right").write_text("c4n4ry")
+    assert 1 == main(["check", "otel-latency.yaml"])
+    place = "otel-latency.yaml: notify"
+    assert [
+        f"{place}[0].url_file: the file cannot be read (No such file or directory): check the name and its rights",
+        f"{place}[0].headers.X-One_file: the file holds not one line of text: write the secret alone into it",
+        f"{place}[1].webhook_url_file: the file holds no URL: write https://hooks.example.com/alerts or another",
+    ] == capsys.readouterr().out.splitlines()
+    (folder / "nowhere").write_text("https://hooks.example.com/c4n4ry")
+    (folder / "empty").write_text("c4n4ry")
+    (folder / "right").write_text("https://hooks.example.com/c4n4ry")
+    assert 0 == main(["check", "otel-latency.yaml"])
+
+
+def test_pattern_without_files(folder, capsys):
+    """A pattern that matches nothing is a warning: it may be meant, and more often is a slip."""
+    (folder / "otel-latency.yaml").write_text("rules: {files: ['slow.*.yaml', 'slow.yml*']}")
+    warning = "otel-latency.yaml: rules.files: slow.yml*: no file is called so now: check the pattern (warning)\n"
+    assert 0 == main(["check", "otel-latency.yaml"])
+    assert f"{warning}otel-latency.yaml: ok\n" == capsys.readouterr().out
+    assert 1 == main(["check", "--strict", "otel-latency.yaml"])
+    assert warning == capsys.readouterr().out

@@ -113,4 +113,8 @@ def test_json_is_one_document(tmp_path):
     """--json prints one JSON document and nothing else."""
     (tmp_path / "good.yaml").write_text("web: {}\n")
     code, out, err = finish("check", "--json", "good.yaml", cwd=tmp_path)
-    assert (0, {"files": [{"file": "good.yaml", "ok": True, "faults": []}]}, "") == (code, json.loads(out), err)
+    assert (0, {"files": [{"file": "good.yaml", "ok": True, "faults": [], "warnings": []}]}, "") == (
+        code,
+        json.loads(out),
+        err,
+    )

@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 
 from otel_latency.cli import main, slo
+from otel_latency.rules.rulefile import load
 
 OBJECTIVES = """\
 slos:
@@ -36,6 +38,16 @@ def test_windows(folder, capsys):
         shown = capsys.readouterr().out
         found = [one for one in ("5m", "30m", "1h", "2h", "6h", "1d", "3d") if f":ratio_rate{one}{{" in shown]
         assert window == found[-1]
+
+
+def test_json(folder, capsys):
+    """--json prints the same rules as JSON."""
+    main(["slo", "slo.yaml"])
+    written = capsys.readouterr().out
+    assert 0 == main(["slo", "--json", "slo.yaml"])
+    found = capsys.readouterr().out
+    assert ["slo-llm-works"] == [group["name"] for group in json.loads(found)["groups"]]
+    assert load("f", written) == load("f", found)
 
 
 def test_faults(folder, capsys):
