@@ -16,7 +16,6 @@ from otel_latency.records import Alert
 from otel_latency.rules.promql.nodes import METRIC_NAME, Binary, Node, ValueType
 from otel_latency.rules.promql.signatures import COMPARISONS, value_type
 from otel_latency.rules.promql.values import Value
-from otel_latency.rules.template.numerals import humanize
 
 VALUE: Final = "value"
 THRESHOLD: Final = "threshold"
@@ -77,4 +76,4 @@ def _of(labels: Mapping[str, str], node: Node, query: Query) -> float | None:
 
 
 def _shown(value: float) -> str:
-    return "no data" if isnan(value) else humanize(value)
+    return "no data" if isnan(value) else f"{value:.4g}"  # not 900m, which reads as minutes

@@ -12,12 +12,12 @@ from otel_latency.rules.series import SeriesTable
 
 LABELS = {"alertname": "Slow", "severity": "critical", "service": "bot", "stage": "llm"}
 FIGURES = {
-    "a threshold": ("p99 > 1.5", "2.25", "1.5", "250m"),
-    "a guard": ("p99 > 1.5 and on (stage) calls > 10", "2.25", "1.5", "250m"),
-    "an exception": ("p99 > 1.5 unless on (stage) calls > 100", "2.25", "1.5", "250m"),
-    "a threshold from a series": ("p99 > on (stage) group_left target", "2.25", "1", "250m"),
-    "arithmetic": ("p99 * 1000 > 1500 * 1", "2.25", "1.5k", "250"),
-    "a threshold first": ("1.5 < p99", "2.25", "1.5", "250m"),
+    "a threshold": ("p99 > 1.5", "2.25", "1.5", "0.25"),
+    "a guard": ("p99 > 1.5 and on (stage) calls > 10", "2.25", "1.5", "0.25"),
+    "an exception": ("p99 > 1.5 unless on (stage) calls > 100", "2.25", "1.5", "0.25"),
+    "a threshold from a series": ("p99 > on (stage) group_left target", "2.25", "1", "0.25"),
+    "arithmetic": ("p99 * 1000 > 1500 * 1", "2.25", "1500", "250"),
+    "a threshold first": ("1.5 < p99", "2.25", "1.5", "0.25"),
     "of one among many": ("sum by (service) (calls) > 10", "2.25", "10", "7"),
     "not a number": ("0 / idle > 1", "2.25", "1", "no data"),
     "gone": ("gone > 1", "2.25", "1", None),
