@@ -28,10 +28,14 @@ class RuleFiles:
         names = [name for pattern in self.patterns for name in sorted(glob(pattern, root_dir=self.directory))]  # noqa: PTH207 -- names stay as they were written
         return list(dict.fromkeys(names))
 
+    def unmatched(self) -> list[str]:
+        """The patterns that mean no file by now; rules may come later."""
+        return [pattern for pattern in self.patterns if not RuleFiles([pattern], self.directory).find()]
+
     def load(self) -> tuple[list[RuleGroup], list[ConfigError]]:
         """The groups of all files that are right, and everything that is wrong."""
         groups: list[RuleGroup] = []
-        faults = list(self._unmatched())
+        faults = list(self._missing())
         for name in self.find():
             try:
                 text = self._read(name)
@@ -47,7 +51,7 @@ class RuleFiles:
         """Something that is another once a file came, went or was written."""
         return [(name, _stamp(self.directory / name)) for name in self.find()]
 
-    def _unmatched(self) -> Iterable[ConfigError]:
+    def _missing(self) -> Iterable[ConfigError]:
         """A pattern without wildcards names a file that has to be there; globs may match nothing."""
         for pattern in self.patterns:
             if not any(wildcard in pattern for wildcard in "*?[") and _stamp(self.directory / pattern) is None:

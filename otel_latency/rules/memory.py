@@ -91,7 +91,7 @@ class Memory:
 
     def _replace(self, data: bytes) -> None:
         beside = self._path.with_name(self._path.name + ".new")
-        with beside.open("wb") as file:
+        with open(beside, "wb", opener=_private) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -109,6 +109,10 @@ class Memory:
             self._path.replace(aside)
         except OSError as failure:
             log.warning("%s: cannot be set aside: %s", self._path, failure.strerror)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _decode(data: bytes) -> list[RuleMemory]:

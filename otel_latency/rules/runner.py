@@ -118,6 +118,8 @@ class Runner:
         groups, faults = self._files.load()
         if faults:
             raise faults[0]
+        for pattern in self._files.unmatched():
+            log.warning("rules.files: %s: no file is there yet", pattern)
         self._read_state = self._files.state()
         self._retention = self._retain(groups)
         self._table = SeriesTable(self._retention, semantics=config.semantics)

@@ -35,6 +35,12 @@ def test_nan(path):
     assert math.isnan(loaded.alerts[0].value)
 
 
+def test_private(path):
+    """Nobody else on the machine reads the labels of our alerts."""
+    Memory(path).save([rule(FIRING)])
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_first_start(path):
     """Where there is no file, there is nothing to remember."""
     assert [] == Memory(path).load()
