@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -51,7 +51,7 @@ class Alerting:
         *,
         clock: Clock,
         directory: Path,
-        snapshot: Callable[[], list[Family]],
+        snapshot: Callable[[], Awaitable[list[Family]]],
         legal: Callable[[Iterable[Family]], list[Family]],
         resolver: AbstractResolver | None = None,
     ) -> None:
@@ -100,7 +100,7 @@ class Alerting:
         return {**self.rules.figures, "faults": self.faults()}
 
     async def _tell(self, alerts: Sequence[Alert]) -> None:
-        families = self._snapshot()
+        families = await self._snapshot()
         await self.pipeline.accept([self._annotated(alert, families) for alert in alerts])
 
     def _annotated(self, alert: Alert, families: Iterable[Family]) -> Alert:

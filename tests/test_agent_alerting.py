@@ -67,6 +67,10 @@ def test_slowest_trace(labels, expected):
     assert expected == (found and found.trace_id)
 
 
+async def snapshot():
+    return FAMILIES
+
+
 def make(folder, url="http://127.0.0.1:9/", *, store="data"):
     (folder / "a.rules.yaml").write_text(RULES, encoding="utf-8")
     config = Config(
@@ -74,7 +78,7 @@ def make(folder, url="http://127.0.0.1:9/", *, store="data"):
         store=Store(path=store),
         notify=[WebhookNotifier(name="hook", url=Secret(url))],
     )
-    return Alerting(config, clock=FakeClock(NOW), directory=folder, snapshot=lambda: FAMILIES, legal=list)
+    return Alerting(config, clock=FakeClock(NOW), directory=folder, snapshot=snapshot, legal=list)
 
 
 async def test_from_a_series_to_a_webhook(tmp_path):
@@ -125,7 +129,7 @@ async def test_without_a_disk(tmp_path):
 
 async def test_nothing_to_do(tmp_path):
     """Without rules and notifiers nothing is written, and expressions can be asked all the same."""
-    alerting = Alerting(Config(), clock=FakeClock(NOW), directory=tmp_path, snapshot=lambda: FAMILIES, legal=list)
+    alerting = Alerting(Config(), clock=FakeClock(NOW), directory=tmp_path, snapshot=snapshot, legal=list)
     data = await alerting.rules.query("sum by (service) (otel_latency_stage_duration_seconds_count)", None)
     assert {one["metric"]["service"]: one["value"][1] for one in data["result"]} == {
         "bot": "4",

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from otel_latency import semconv
@@ -244,6 +244,13 @@ class Aggregator:
 
     def families(self, now: float) -> list[Family]:
         """Everything counted so far, as metric families in the order of design §6."""
+        return joined(self.parts(now))
+
+    def parts(self, now: float, size: int = 1 << 30) -> Iterator[Family]:
+        """The same in parts of *size* label sets, for whoever has other work to do in between; see `joined`.
+
+        Each part tells of the moment that it is asked for. About 60 us per label set.
+        """
         self.fold(now)
         by_latency: defaultdict[Latency, list[tuple[Entity, Distribution]]] = defaultdict(list)
         by_total: defaultdict[Total, list[ValueSeries]] = defaultdict(list)
@@ -253,13 +260,13 @@ class Aggregator:
             for (total, part), amount in entity.totals.items():
                 labels = (*entity.labels, (total.label, part)) if total.label else entity.labels
                 by_total[total].append(ValueSeries(labels, amount, entity.created))
-        families = []
         for latency, found in by_latency.items():
-            families.append(self._histogram_family(latency, found))
-            if latency.window:
-                families.append(self._window_family(latency, found))
-        families += [Family(total.name, "counter", total.help, series) for total, series in by_total.items()]
-        return families
+            for start in range(0, len(found), size):
+                yield self._histogram_family(latency, found[start : start + size])
+                if latency.window:
+                    yield self._window_family(latency, found[start : start + size])
+        for total, series in by_total.items():
+            yield Family(total.name, "counter", total.help, series)
 
     def _corrected(self, durations: Column) -> Column:
         """Clocks step and differ: no duration is negative, and what is odd about the ends is told."""
@@ -357,6 +364,17 @@ class Aggregator:
                 pairs = tuple(zip(QUANTILES, values, strict=True))
                 series.append(SummarySeries(labels, one.total.count, one.total.sum, pairs, one.created))
         return Family(latency.window, "summary", f"{latency.help} Quantiles over sliding windows.", series, "seconds")
+
+
+def joined(parts: Iterable[Family]) -> list[Family]:
+    """Families whose series came in parts, each whole."""
+    found: dict[str, list[Family]] = {}
+    for part in parts:
+        found.setdefault(part.name, []).append(part)
+    return [
+        family if not rest else replace(family, series=[one for part in (family, *rest) for one in part.series])
+        for family, *rest in found.values()
+    ]
 
 
 def _value(one: Observation) -> float:

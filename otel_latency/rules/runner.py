@@ -61,7 +61,7 @@ Tell = Callable[[Sequence[Alert]], Awaitable[None]]
 class Seams:
     """What rules need of the rest of the agent."""
 
-    snapshot: Callable[[], list[Family]]
+    snapshot: Callable[[], Awaitable[list[Family]]]
     """Everything /metrics would show; called on the event loop."""
     legal: Callable[[Iterable[Family]], list[Family]]
     """What of it may be shown; called on the thread."""
@@ -159,7 +159,7 @@ class Runner:
     async def step(self, at_ms: int) -> None:
         """One sample, what is due at its moment, and the handing on of what came of it."""
         self._at_ms = at_ms
-        families = self._seams.snapshot() if self._files.patterns else []
+        families = await self._seams.snapshot() if self._files.patterns else []
         alerts = await self._on_thread(self._evaluate, families, at_ms)
         self._stepped = self._clock.monotonic()
         left, self._left = self._left, []  # what a process before this one told, and no rule knows any more
@@ -179,7 +179,7 @@ class Runner:
 
     async def query(self, expression: str, at: float | None) -> Json:
         """The `data` of `/api/v1/query`, at Unix seconds or now. Raises ExpressionError and EvaluationError."""
-        families = [*self._seams.snapshot(), *self.families]
+        families = [*await self._seams.snapshot(), *self.families]
         return await self._on_thread(self._answer, expression, families, at)
 
     def stalled(self) -> str:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from otel_latency.aggregate import aggregator
-from otel_latency.aggregate.aggregator import Aggregator
+from otel_latency.aggregate.aggregator import Aggregator, joined
 from otel_latency.aggregate.turn_view import EXPOSED, Observation
 from otel_latency.records import HistogramSeries, LLMProfile, Profile, SummarySeries, ValueSeries
 
@@ -309,3 +309,13 @@ def test_a_profile_that_stands_for_no_work_counts_nowhere():
     agg = Aggregator()
     agg.add([row(Profile("shop"), 1.0)], NOW)
     assert agg.families(NOW) == []
+
+
+def test_parts():
+    """In parts of any size, put together again, they are the same families."""
+    agg = Aggregator()
+    agg.add([row(Profile("shop", stage=f"s{number}"), 1.0) for number in range(7)], NOW)
+    whole = agg.families(NOW)
+    for size in (1, 2, 7, 100):
+        assert whole == joined(agg.parts(NOW, size))
+    assert len(list(agg.parts(NOW, 2))) > len(whole)

@@ -33,7 +33,7 @@ groups:
 """
 CONFIG = """\
 rules: {{files: [a.rules.yaml], interval: {interval}, sample_interval: {interval}}}
-notify: [{{name: hook, type: webhook, url: "http://127.0.0.1:{port}/"}}]
+notify: [{{name: hook, type: webhook, url: "http://127.0.0.1:{port}/", flap_interval: 0s}}]
 """
 
 

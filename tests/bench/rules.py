@@ -32,7 +32,7 @@ from otel_latency.aggregate.aggregator import Aggregator
 from otel_latency.clock import SystemClock
 from otel_latency.config.load import load as load_config
 from otel_latency.config.sections import Rules
-from otel_latency.records import Alert, Profile, SpanRow
+from otel_latency.records import Alert, Family, Profile, SpanRow
 from otel_latency.rules.runner import Runner, Seams
 from otel_latency.sketch import nearest_rank
 from otel_latency.testing import FakeClock
@@ -103,12 +103,15 @@ async def simulated(folder: Path, *, has_rules: bool, seconds: int) -> dict[str,
     profiles = profiles_of_all()
     now = NOW
 
+    async def snapshot() -> list[Family]:
+        return aggregator.families(now)
+
     async def tell(alerts: list[Alert]) -> None:
         raise AssertionError(f"{alerts[0]} was not expected to fire")
 
     runner = Runner(
         Rules(files=[rule_file(folder)] if has_rules else []),
-        Seams(snapshot=lambda: aggregator.families(now), legal=lambda families: legal(families).families, tell=tell),
+        Seams(snapshot=snapshot, legal=lambda families: legal(families).families, tell=tell),
         clock=FakeClock(NOW),
         directory=folder,
         memory=None,

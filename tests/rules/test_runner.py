@@ -44,7 +44,7 @@ class House:
             external_url="http://agent",
         )
 
-    def families(self):
+    async def families(self):
         series = [ValueSeries((("queue", queue),), float(depth)) for queue, depth in self.depth.items()]
         return [Family("depth", "gauge", "", series)]
 
@@ -172,9 +172,12 @@ QUERIES = {
 async def test_query(house, expression, kind, expected):
     """Anything on the page can be asked, whether a rule looks at it or not, in the shapes of Prometheus."""
     await house.steps({"a": 7})
-    shown = [*house.families(), Family("width", "gauge", "", [ValueSeries((("queue", "b"),), 3.0)])]
-    house.families = lambda: shown
-    house.runner._seams = Seams(snapshot=house.families, legal=list, tell=house.tell)
+    shown = [*await house.families(), Family("width", "gauge", "", [ValueSeries((("queue", "b"),), 3.0)])]
+
+    async def families():
+        return shown
+
+    house.runner._seams = Seams(snapshot=families, legal=list, tell=house.tell)
     data = await house.runner.query(expression, None)
     assert data["resultType"] == kind
     if kind == "vector":
