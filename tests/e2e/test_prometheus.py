@@ -78,7 +78,11 @@ def data() -> Data:
 def page(data):
     families = data.families()
     own = AgentMetrics(version="0.1.0", series=lambda: 1, totals={"received_spans": lambda: {"http": COUNT}})
-    page = MetricsPage(families=lambda: families, version=lambda: 1, registry=own.registry)
+
+    async def read():
+        return families
+
+    page = MetricsPage(families=read, version=lambda: 1, registry=own.registry)
     yield page
     page.close()
 

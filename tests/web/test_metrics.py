@@ -25,7 +25,7 @@ class Source:
         self.version = 1
         self.reads = 0
 
-    def read(self):
+    async def read(self):
         self.reads += 1
         return self.families
 
