@@ -131,13 +131,12 @@ def _of_rule_files(file: str, section: Rules) -> tuple[list[ConfigError], list[s
         return [], []
     from otel_latency.rules.files import RuleFiles
 
-    folder = Path(file).parent
+    rules = RuleFiles(section.files, Path(file).parent, section.semantics)
     warnings = [
         f"{file}: rules.files: {pattern}: no file is called so now: check the pattern (warning)"
-        for pattern in section.files
-        if any(wildcard in pattern for wildcard in "*?[") and not RuleFiles([pattern], folder).find()
+        for pattern in rules.unmatched()
     ]
-    return RuleFiles(section.files, folder, section.semantics).load()[1], warnings
+    return rules.load()[1], warnings
 
 
 def _start(file: str) -> bytes:

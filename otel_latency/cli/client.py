@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from otel_latency.errors import ConfigError, EvaluationError, OtelLatencyError
 
@@ -16,16 +17,22 @@ _LONG: Final = 2000
 """Characters of arguments that go into an address; more are sent as a form."""
 
 
+def plain_http(url: str) -> SplitResult | None:
+    """The parts of *url*; None unless it is an address that can be asked without TLS."""
+    try:
+        parts = urlsplit(url)
+        is_right = parts.scheme == "http" and parts.hostname and parts.port != 0
+    except ValueError:
+        is_right = False
+    return parts if is_right and re.fullmatch("[!-~]+", url) else None
+
+
 class AgentClient:
     """The agent at *url*, a plain http address. Raises ConfigError when it is not one."""
 
     def __init__(self, url: str = DEFAULT_AGENT, *, timeout: float = TIMEOUT) -> None:
-        try:
-            parts = urlsplit(url)
-            is_right = parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            is_right = False
-        if not is_right:
+        parts = plain_http(url)
+        if parts is None:
             raise ConfigError(f"--agent: {url}: this is not a plain http URL: write {DEFAULT_AGENT}")
         self._url = url.rstrip("/")
         self._host, self._port, self._prefix = parts.hostname or "", parts.port or 80, parts.path.rstrip("/")

@@ -22,8 +22,9 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlunsplit
 
+from otel_latency.cli.client import plain_http
 from otel_latency.errors import ConfigError
 
 DEFAULT_URL = "http://127.0.0.1:8080/health/live"
@@ -65,12 +66,8 @@ def _default_url(environ: Mapping[str, str]) -> str:
 
 def _http_url(url: str) -> SplitResult:
     """Raises ConfigError unless *url* is one that can be asked."""
-    try:
-        parts = urlsplit(url)
-        is_right = parts.scheme == "http" and parts.hostname and parts.port != 0
-    except ValueError:
-        is_right = False
-    if not is_right or not re.fullmatch("[!-~]+", url):
+    parts = plain_http(url)
+    if parts is None:
         raise ConfigError(f"--url: this is not a plain http URL: write {DEFAULT_URL}")
     return parts
 

@@ -10,6 +10,7 @@ from urllib.parse import quote_plus
 
 from otel_latency.errors import EvaluationError
 from otel_latency.records import Alert, Labels
+from otel_latency.rules.promql.labels import canonical
 from otel_latency.rules.promql.nodes import METRIC_NAME, Node
 from otel_latency.rules.promql.show import show
 from otel_latency.rules.promql.values import Element, Semantics, Value, Vector
@@ -47,7 +48,7 @@ class AlertTexts:
         labels = {name: value for name, value in element.labels if name != METRIC_NAME}
         labels |= fill(self._labels)
         labels[ALERT_NAME] = self._name
-        return Breach(_sorted(labels), tuple(fill(self._annotations).items()), element.value)
+        return Breach(canonical(labels), tuple(fill(self._annotations).items()), element.value)
 
     def _filled(
         self, element: Element, at_ms: int, query: Query, templates: Sequence[tuple[str, Template]]
@@ -88,7 +89,7 @@ def recorded(rule: RecordingRule, elements: Iterable[Element]) -> dict[Labels, f
     """The series that a recording rule makes of its result. Raises EvaluationError when two would be one."""
     found: dict[Labels, float] = {}
     for element in elements:
-        labels = _sorted({**dict(element.labels), METRIC_NAME: rule.name, **dict(rule.labels)})
+        labels = canonical({**dict(element.labels), METRIC_NAME: rule.name, **dict(rule.labels)})
         if labels in found:
             raise EvaluationError("vector contains metrics with the same labelset after applying rule labels")
         found[labels] = element.value
@@ -103,8 +104,8 @@ def alert_series(rule: AlertingRule, alerts: Iterable[AlertState]) -> dict[Label
             continue
         # As in Prometheus, a label whose template came to nothing shows here as it stands in the file.
         labels = {**dict(rule.labels), **dict(alert.labels)}
-        found[_sorted({**labels, METRIC_NAME: "ALERTS", ALERT_STATE: alert.state.value})] = 1.0
-        found[_sorted({**labels, METRIC_NAME: "ALERTS_FOR_STATE"})] = float(alert.active_at_ms // 1000)
+        found[canonical({**labels, METRIC_NAME: "ALERTS", ALERT_STATE: alert.state.value})] = 1.0
+        found[canonical({**labels, METRIC_NAME: "ALERTS_FOR_STATE"})] = float(alert.active_at_ms // 1000)
     return found
 
 
@@ -128,8 +129,3 @@ def sent_alert(alert: AlertState, outside: Outside, at_ms: int, valid_ms: int, g
         valid_for=valid_ms / 1000,
         active_at=alert.active_at_ms / 1000,
     )
-
-
-def _sorted(labels: Mapping[str, str]) -> Labels:
-    """As identity: in order, and an empty label is none."""
-    return tuple(sorted((name, value) for name, value in labels.items() if value))

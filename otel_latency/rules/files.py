@@ -29,8 +29,9 @@ class RuleFiles:
         return list(dict.fromkeys(names))
 
     def unmatched(self) -> list[str]:
-        """The patterns that mean no file by now; rules may come later."""
-        return [pattern for pattern in self.patterns if not RuleFiles([pattern], self.directory).find()]
+        """The globs that mean no file by now; rules may come later."""
+        globs = filter(_is_glob, self.patterns)
+        return [pattern for pattern in globs if not RuleFiles([pattern], self.directory).find()]
 
     def load(self) -> tuple[list[RuleGroup], list[ConfigError]]:
         """The groups of all files that are right, and everything that is wrong."""
@@ -54,7 +55,7 @@ class RuleFiles:
     def _missing(self) -> Iterable[ConfigError]:
         """A pattern without wildcards names a file that has to be there; globs may match nothing."""
         for pattern in self.patterns:
-            if not any(wildcard in pattern for wildcard in "*?[") and _stamp(self.directory / pattern) is None:
+            if not _is_glob(pattern) and _stamp(self.directory / pattern) is None:
                 fact = "there is no such file, or it may not be seen"
                 yield ConfigError(f"rules.files: {pattern}: {fact}: check the name")
 
@@ -70,6 +71,10 @@ class RuleFiles:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ConfigError(f"{name}: byte {error.start} is not UTF-8: save the file as UTF-8") from None
+
+
+def _is_glob(pattern: str) -> bool:
+    return any(wildcard in pattern for wildcard in "*?[")
 
 
 def _stamp(path: Path) -> object:

@@ -19,6 +19,7 @@ from typing import TypeAlias
 from prometheus_client.utils import floatToGoString
 
 from otel_latency.records import Family, HistogramSeries, Labels, SummarySeries, ValueSeries
+from otel_latency.rules.promql.labels import canonical
 from otel_latency.rules.promql.nodes import METRIC_NAME
 from otel_latency.rules.series import Series, SeriesTable
 
@@ -52,7 +53,7 @@ class Sampler:
         for series in (*self._left, *_series(before)):  # what has a sample of this moment does not end at it
             series.end(at_ms)
         self._left = ()
-        self._table.append(_sorted({METRIC_NAME: "up", **self._target}), at_ms, 1.0)
+        self._table.append(canonical({METRIC_NAME: "up", **self._target}), at_ms, 1.0)
         self._sampled_ms = at_ms
 
     def retain(self, asks_for: AsksFor) -> None:
@@ -92,7 +93,7 @@ class Sampler:
         labels = {f"exported_{name}" if name in target else name: value for name, value in shown.labels} | target
         columns = []
         for place, (name, own) in enumerate(_samples(family.name, shown)):
-            series = self._table.open(_sorted({METRIC_NAME: name, **labels, **own}))
+            series = self._table.open(canonical({METRIC_NAME: name, **labels, **own}))
             if series is not None:
                 columns.append((place, series))
         return columns
@@ -144,7 +145,3 @@ def _bounds(shown: Shown) -> tuple[float, ...]:
 
 def _spelled(bound: float) -> str:
     return str(floatToGoString(bound))  # type: ignore[no-untyped-call]
-
-
-def _sorted(labels: Mapping[str, str]) -> Labels:
-    return tuple(sorted((name, value) for name, value in labels.items() if value))

@@ -95,3 +95,5 @@ def test_no_agent(capsys):
     assert capsys.readouterr().err.startswith("http://127.0.0.1:1: Connection refused: is an agent running there?")
     assert main(["rules", "explain", "X", "--agent", "127.0.0.1"]) == 2
     assert "this is not a plain http URL" in capsys.readouterr().err
+    assert main(["rules", "explain", "X", "--agent", "http://127.0.0.1:1/\u00e9"]) == 2
+    assert "this is not a plain http URL" in capsys.readouterr().err

@@ -1,8 +1,10 @@
 import os
 import sqlite3
 import stat
+from functools import partial
 
 import pytest
+from damage import change, foreign
 from notify.far_side import NOW, alert
 
 from otel_latency.notify.dedup import Group
@@ -79,32 +81,13 @@ def corrupt(path):
     path.write_bytes(data)
 
 
-def foreign(path):
-    path.unlink()
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE theirs (a)")
-    database.close()
-
-
-def other_tables(path):
-    with sqlite3.connect(path) as database:
-        database.execute("DROP TABLE pending")
-    database.close()
-
-
-def other_groups(path):
-    with sqlite3.connect(path) as database:
-        database.execute("INSERT INTO told VALUES ('a', 'b', x'c1')")
-    database.close()
-
-
 DAMAGES = {
     "overwritten": corrupt,
     "cut short": lambda path: os.truncate(path, 4096 + 100),
     "no database": lambda path: path.write_bytes(b"hello " * 1000),
     "of another program": foreign,
-    "of other tables": other_tables,
-    "of other groups": other_groups,
+    "of other tables": partial(change, statement="DROP TABLE pending"),
+    "of other groups": partial(change, statement="INSERT INTO told VALUES ('a', 'b', x'c1')"),
 }
 
 

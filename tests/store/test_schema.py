@@ -1,8 +1,10 @@
 import os
 import sqlite3
 import stat
+from functools import partial
 
 import pytest
+from damage import change, foreign
 from store.past import count, fill
 
 from otel_latency.store import schema
@@ -65,25 +67,12 @@ def overwritten(path):
     path.write_bytes(data)
 
 
-def foreign(path):
-    path.unlink()
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE theirs (a)")
-    database.close()
-
-
-def other_tables(path):
-    with sqlite3.connect(path) as database:
-        database.execute("DROP TABLE quarters")
-    database.close()
-
-
 DAMAGES = {
     "overwritten": overwritten,
     "cut short": lambda path: os.truncate(path, 40_000),
     "no database": lambda path: path.write_bytes(b"hello " * 1000),
     "of another program": foreign,
-    "of other tables": other_tables,
+    "of other tables": partial(change, statement="DROP TABLE quarters"),
 }
 
 

@@ -8,7 +8,7 @@ Cost of a remembered one: a dictionary look-up. Memory: at most `_LIMIT` sets pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 
 from otel_latency.errors import EvaluationError
@@ -57,11 +57,16 @@ def get(labels: Labels, name: str) -> str:
     return ""
 
 
+def canonical(values: Mapping[str, str]) -> Labels:
+    """*values* as a label set: in order, and an empty label is none."""
+    return tuple(sorted(pair for pair in values.items() if pair[1]))
+
+
 def replaced(labels: Labels, changes: Iterable[tuple[str, str]]) -> Labels:
     """*labels* with those of *changes* set; an empty value removes."""
     values = dict(labels)
     values.update(changes)
-    return tuple(sorted(pair for pair in values.items() if pair[1]))
+    return canonical(values)
 
 
 def kept(labels: Labels, names: Collection[str]) -> Labels:
