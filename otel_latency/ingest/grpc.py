@@ -24,7 +24,7 @@ from otel_latency.errors import OtelLatencyError
 from otel_latency.ingest.admission import Admission, Share
 from otel_latency.ingest.faults import Faults
 from otel_latency.ingest.intake import Accept, Signal
-from otel_latency.ingest.replies import encode_response, encode_retry_info, encode_status, shorten, status_of
+from otel_latency.ingest.replies import Status, encode_response, encode_retry_info, encode_status, shorten, status_of
 from otel_latency.listening import in_url, is_loopback
 
 if TYPE_CHECKING:
@@ -123,10 +123,13 @@ class GRPCReceiver:
             try:
                 return await self._export(signal, context)
             except OtelLatencyError as error:
-                await _abort(context, error)
+                status = status_of(error)
             except Exception as error:  # noqa: BLE001 - grpcio would answer UNKNOWN and quote it
                 self._faults.report(error, "grpc")
-                await _abort(context, self._admission.overloaded("the request could not be processed, try again"))
+                status = status_of(self._admission.overloaded("the request could not be processed, try again"))
+            # Not before here: grpcio keeps what `abort` raises, and with it, for a while, the frames of an error that
+            # is being handled, which hold the message.
+            return await _abort(context, status)
 
         return export
 
@@ -172,10 +175,9 @@ class GRPCReceiver:
         return message
 
 
-async def _abort(context: grpc.aio.ServicerContext[bytes, bytes], error: OtelLatencyError) -> NoReturn:
+async def _abort(context: grpc.aio.ServicerContext[bytes, bytes], status: Status) -> NoReturn:
     import grpc  # loaded by `start`
 
-    status = status_of(error)
     trailers = [("grpc-status-details-bin", encode_status(status, is_json=False))]
     if status.retry_after is not None:
         # Python's exporter looks for the wait here and nowhere else.
