@@ -1,7 +1,7 @@
 """Spans in, metric families out: every latency as histogram, native histogram and sliding quantiles.
 
 `add` only sorts what rows hold by profile; the work is done on whole piles, once per tick, in `fold`. Nothing waits
-unseen between the two: a reader who calls `families` folds first.
+unseen between the two: a reader who calls `families` folds first. Counters go on from what `restore` was told.
 
 Label sets are capped at `max_series`. What comes after the cap is counted, exactly, in one overflow label set per
 kind. A label set that saw nothing for `expire_after` seconds is forgotten.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -22,7 +22,7 @@ from otel_latency import semconv
 from otel_latency.aggregate.distribution import DURATION_BOUNDS, TOKEN_BOUNDS, Distribution
 from otel_latency.aggregate.recent import RecentSpans
 from otel_latency.aggregate.turn_view import EXPOSED, Observation
-from otel_latency.aggregate.windows import OLDEST, QUANTUM_NS
+from otel_latency.aggregate.windows import AGGREGATE, OLDEST, QUANTUM_NS
 from otel_latency.native import Column, Piles
 from otel_latency.records import (
     Exemplar,
@@ -34,6 +34,7 @@ from otel_latency.records import (
     SummarySeries,
     ValueSeries,
 )
+from otel_latency.sketch import Sketch
 
 QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
 OVERFLOW: Final[Labels] = (("otel_metric_overflow", "true"),)
@@ -118,7 +119,7 @@ _OF_TURNS: Final = {latency.name: latency for latency in (TURN_EXPOSED, *TURN_ME
 
 
 class Entity:
-    """One label set with everything that is counted for it, `created` in Unix time and `seen` in elapsed time."""
+    """One label set with all that is counted for it, `created` in Unix time (0: unknown) and `seen` in elapsed time."""
 
     __slots__ = ("created", "labels", "latencies", "seen", "totals")
 
@@ -135,10 +136,6 @@ class Entity:
             distribution = Distribution(family.bounds, now, windowed=bool(family.window))
             self.latencies[family] = distribution
         return distribution
-
-    def count(self, family: Total, part: str, amount: float) -> None:
-        key = family, part
-        self.totals[key] = self.totals.get(key, 0) + amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +162,7 @@ class Aggregator:
         self._touched: set[Distribution] = set()
         self._now = 0.0
         self._elapsed = 0.0  # seconds, by which things grow old; steps of the clock do not age them
+        self._before: dict[tuple[str, Labels], float] = {}  # counters of a former run that have not gone on yet
         self.dropped: Counter[str] = Counter()
         """Spans that were not counted, by reason: `duplicate`."""
         self.adjusted: Counter[str] = Counter()
@@ -173,12 +171,16 @@ class Aggregator:
         self.overflowed: Counter[str] = Counter()
         """Times a new label set found no room, by kind."""
 
-    def add(self, rows: list[SpanRow], now: float) -> None:
-        """Take finished spans; *now* is Unix seconds. A span seen before is dropped."""
+    def fresh(self, rows: list[SpanRow]) -> list[SpanRow]:
+        """Those of *rows* that were not seen before; the others are dropped."""
         fresh = self._recent.fresh(rows)
         self.dropped["duplicate"] += len(rows) - len(fresh)
-        pending_profiles = self._piles.add(fresh)
-        self._pending_count += len(fresh)
+        return fresh
+
+    def add(self, rows: list[SpanRow], now: float) -> None:
+        """Take finished spans that are `fresh`; *now* is Unix seconds."""
+        pending_profiles = self._piles.add(rows)
+        self._pending_count += len(rows)
         if self._pending_count >= MAX_PENDING or pending_profiles >= MAX_PENDING_PROFILES:
             self.fold(now)
 
@@ -199,6 +201,16 @@ class Aggregator:
             distribution.show(Exemplar(slowest.value, *ids, slowest.time_ns * 1e-9), self._now)
             self._touched.add(distribution)
 
+    def restore(self, counters: Mapping[tuple[str, Labels], float]) -> None:
+        """Let counters go on from their values in a former run, by name and labels in the order of their names."""
+        names = {total.name for total in (TURNS, STAGES, LLM_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_COST)}
+        self._before = {key: value for key, value in counters.items() if key[0] in names}
+
+    def add_cost(self, profile: Profile, usd: float) -> None:
+        """Count what calls have cost whose rows came before their price was known."""
+        targets = self._targets.get(profile) or self._new_targets(profile)
+        self._count(*targets.totals["cost_usd"], usd)
+
     def fold(self, now: float) -> None:
         """Count what was added since the last fold. Called at every tick and before every read."""
         self._elapsed += min(max(now - self._now, 0.0), MAX_STEP)
@@ -214,12 +226,11 @@ class Aggregator:
                 self._buffer(targets.durations, self._corrected(durations))
             for name, amount in _told_apart(sums).items():
                 if name in targets.totals:
-                    entity, total, part = targets.totals[name]
-                    entity.count(total, part, amount)
+                    self._count(*targets.totals[name], amount)
             for name, column in latencies.items():
                 self._buffer(targets.measures.get(name, ()), column)
             for entity, family in targets.calls:
-                entity.count(family, profile.status, count)
+                self._count(entity, family, profile.status, count)
             for entity, _ in targets.durations:
                 entity.seen = self._elapsed
         present = self._present()
@@ -267,6 +278,26 @@ class Aggregator:
                     yield self._window_family(latency, found[start : start + size])
         for total, series in by_total.items():
             yield Family(total.name, "counter", total.help, series)
+
+    def minutes(self, slot: int) -> Iterator[tuple[str, Labels, Sketch | None]]:
+        """Name and labels of each windowed latency, and what it saw in the Unix minute *slot*, if anything.
+
+        To be walked at leisure, while label sets come and go; nobody changes a minute that has been over for long.
+        """
+        for entity in list(self._entities.values()):
+            for latency, distribution in list(entity.latencies.items()):
+                if distribution.windows is not None:
+                    yield latency.name, entity.labels, distribution.windows.window(AGGREGATE, slot)
+
+    def _count(self, entity: Entity, total: Total, part: str, amount: float) -> None:
+        key = total, part
+        known = entity.totals.get(key)
+        if known is None:
+            labels = (*entity.labels, (total.label, part)) if total.label else entity.labels
+            known = self._before.pop((total.name, tuple(sorted(labels))), 0)
+            if known:
+                entity.created = 0.0  # in a former run
+        entity.totals[key] = known + amount
 
     def _corrected(self, durations: Column) -> Column:
         """Clocks step and differ: no duration is negative, and what is odd about the ends is told."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf, isnan, nan
 from typing import Final, NamedTuple
 
@@ -86,6 +86,15 @@ class SampleTable:
                 by_name[name].append((labels, series))
         return [_family(name, members) for name, members in by_name.items()]
 
+    def minutes(self, slot: int) -> Iterator[tuple[str, Labels, list[float] | None]]:
+        """Name and labels of each series, and its values by the second in the Unix minute *slot*, if there are any.
+
+        A counter's values are without its resets. To be walked at leisure, while series come and go.
+        """
+        for (name, labels), series in list(self._series.items()):
+            values = [value for _, value in series.between(slot * 60, slot * 60 + 60)]
+            yield name, labels, values or None
+
     def _find(self, name: str, labels: dict[str, str]) -> _Series | None:
         return self._series.get((name, tuple(sorted(labels.items()))))
 
@@ -140,8 +149,12 @@ class _Series:
 
     def points(self, seconds: float, now: float) -> list[tuple[int, float]]:
         """(second, value) of each point in the last *seconds*, oldest first."""
-        first = max(int(now - seconds) + 1, self._second - _POINTS + 1)
-        found = ((second, self._points[second % _POINTS]) for second in range(first, self._second + 1))
+        return self.between(int(now - seconds) + 1, self._second + 1)
+
+    def between(self, start: int, stop: int) -> list[tuple[int, float]]:
+        """(second, value) of each point that is kept, from *start* on and before *stop*."""
+        seconds = range(max(start, self._second - _POINTS + 1), min(stop, self._second + 1))
+        found = ((second, self._points[second % _POINTS]) for second in seconds)
         return [(second, value) for second, value in found if not isnan(value)]
 
     def is_stale(self, now: float) -> bool:

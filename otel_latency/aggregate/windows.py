@@ -193,6 +193,15 @@ class Windows:
         self._build()
         return self._rings[resolution].windows
 
+    def window(self, resolution: Resolution, index: int) -> Sketch | None:
+        """One window of *resolution*, None where it holds nothing. Builds no rings, so that asking costs no memory."""
+        if self._first is not None:
+            pairs = zip(*self._first, strict=True)
+            inside = array("d", [value for value, quantum in pairs if quantum // resolution.quanta == index])
+            return Sketch(inside) if inside else None
+        ring = self._rings.get(resolution)
+        return None if ring is None else ring.windows.get(index)
+
     def _twin(self) -> Windows:
         """The same, built: to be read and forgotten."""
         assert self._first is not None

@@ -175,7 +175,7 @@ def test_a_repeated_request_is_counted_once():
     agg = Aggregator()
     batch = [row(STAGE, 0.1, number=n + 1) for n in range(50)]
     for _ in range(3):
-        agg.add(batch, NOW)
+        agg.add(agg.fresh(batch), NOW)
     assert found(agg, "otel_latency_stages_total")["shop", "retrieve", "ok"].value == 50
     assert agg.dropped["duplicate"] == 100
 
@@ -319,3 +319,48 @@ def test_parts():
     for size in (1, 2, 7, 100):
         assert whole == joined(agg.parts(NOW, size))
     assert len(list(agg.parts(NOW, 2))) > len(whole)
+
+
+def test_counters_go_on_from_a_former_run():
+    """The first count of each adds to what is restored, with a creation that nobody knows; later ones only count."""
+    agg = Aggregator()
+    agg.restore(
+        {
+            ("otel_latency_stages_total", (("service", "shop"), ("stage", "retrieve"), ("status", "ok"))): 40.0,
+            ("otel_latency_agent_received_spans_total", ()): 7.0,
+        }
+    )
+    for _ in range(2):
+        agg.add([row(STAGE, 0.1)], NOW)
+        agg.fold(NOW)
+    one = found(agg, "otel_latency_stages_total")["shop", "retrieve", "ok"]
+    assert (one.value, one.created) == (42.0, 0.0)
+    assert found(agg, "otel_latency_stage_duration_seconds")["shop", "retrieve"].count == 2
+
+
+def test_a_cost_known_late_is_added():
+    """The row was counted before its price was known."""
+    agg = Aggregator()
+    agg.add([row(CALL, 1.5, measures={"cost_usd": 0.25})], NOW)
+    agg.fold(NOW)
+    agg.add_cost(CALL, 0.5)
+    (cost,) = found(agg, "otel_latency_llm_cost_usd_total").values()
+    assert cost.value == 0.75
+
+
+def test_minutes_tell_what_each_latency_saw():
+    """Windows of a minute by family and labels, empty ones too, while label sets come."""
+    agg = Aggregator()
+    agg.add([row(STAGE, 0.5), row(STAGE, 0.7), row(STAGE, 0.9, ago=60.0), row(TURN, 2.0)], NOW)
+    agg.fold(NOW)
+    slot = int(NOW) // 60
+    walk = agg.minutes(slot - 1)
+    first = next(walk)
+    agg.add([row(Profile("shop", stage="late"), 0.1)], NOW)
+    agg.fold(NOW)
+    seen = {(name, labels[-1][1]): window for name, labels, window in (first, *walk)}
+    assert {key: window and window.count for key, window in seen.items()} == {
+        ("otel_latency_stage_duration_seconds", "retrieve"): 1,
+        ("otel_latency_turn_duration_seconds", "answer"): None,
+    }
+    assert [one.count for _, labels, one in agg.minutes(slot) if labels[-1][1] == "retrieve"] == [2]

@@ -157,3 +157,11 @@ def test_memory_is_a_ring(table):
     """A day of samples keeps five minutes of points."""
     now = fill(table, [float(index) for index in range(86_400)])
     assert Range(86_100.0, 86_399.0, 86_249.5, 86_399.0) == table.window("load", 1e9, now)
+
+
+def test_minutes_tell_the_values_of_a_minute(table):
+    """By the second, of each series; None where there was none."""
+    start = int(NOW) // 60 * 60
+    fill(table, [float(index) for index in range(90)], start=start + 1)
+    values = {slot: [seen for _, _, seen in table.minutes(start // 60 + slot)] for slot in (-1, 0, 1, 2)}
+    assert values == {-1: [None], 0: [[float(n) for n in range(59)]], 1: [[float(n) for n in range(59, 90)]], 2: [None]}

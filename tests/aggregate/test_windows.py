@@ -138,3 +138,13 @@ def test_counts_survive_any_schedule():
     assert sum(w.count for i, w in windows.ring(SYSTEM).items() if i * 4 >= tail) == expected
     found = dict(windows.sliding((0.0, 1.0)))["5m"]
     assert found == [pytest.approx(0.1, rel=0.0055), pytest.approx(0.4, rel=0.0055)]
+
+
+def test_one_window_is_that_of_its_ring():
+    """Whether rings have been built or not."""
+    for deltas in ([(START, [1.0, 3.0])], [(START, [1.0]), (START, [3.0])]):
+        windows = Windows()
+        windows.advance(START)
+        feed(windows, deltas)
+        assert windows.window(SYSTEM, START // 4).sum == windows.ring(SYSTEM)[START // 4].sum == 4.0
+        assert windows.window(SYSTEM, START // 4 - 1) is None

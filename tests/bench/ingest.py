@@ -51,7 +51,7 @@ def ours(*, compiled: bool) -> Callable[[list[bytes], float], None]:
     def work(bodies: list[bytes], now: float) -> None:
         for body in bodies:
             rows, _ = decoder.decode(body, is_json=False)
-            aggregator.add(rows, now)
+            aggregator.add(aggregator.fresh(rows), now)
         aggregator.fold(now)
 
     return work
