@@ -2,17 +2,21 @@
 
 Runs are of 500 requests, with stages of lognormal times (two thirds within a factor of e^0.35 of the median, as in the
 demo's pipeline) and their total. A pair of like runs counts when any of its stages is called different.
+
+The same of providers side by side: a table counts when any of its providers is called slower.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator, Mapping
 from math import log
 from random import Random
 
 from bench.report import Figure, run
 
+from otel_latency.significance import side_by_side
 from otel_latency.significance.comparison import SAME, SLOWER, compare
 
 PAIRS = 1_000
@@ -47,6 +51,14 @@ def is_different(a: Run, b: Run) -> bool:
     return any(one.verdict != SAME for one in compare(a, b))
 
 
+def providers(random: Random, count: int, calls: int = REQUESTS) -> dict[side_by_side.Group, list[float]]:
+    return {(str(i),): [random.lognormvariate(0.0, SPREAD) for _ in range(calls)] for i in range(count)}
+
+
+def is_slower(groups: Mapping[side_by_side.Group, list[float]]) -> bool:
+    return any(place.verdict == side_by_side.SLOWER for place in side_by_side.compare(groups))
+
+
 def share(hits: int, pairs: int = PAIRS) -> float:
     return 100.0 * hits / pairs
 
@@ -74,6 +86,32 @@ def measure(_options: argparse.Namespace) -> Iterator[Figure]:
             found = compare(like(random, stages), like(random, stages, dict.fromkeys(slow, 1.1)))
             missed += not all(one.verdict == SLOWER for one in found if one.stage == slow[0])
         yield Figure(f"10 % slower and not found, {what}", share(missed), "%", 10.0, f"{PAIRS:,} pairs")
+    yield from measure_side_by_side()
+
+
+def measure_side_by_side() -> Iterator[Figure]:
+    for count, calls in ((2, REQUESTS), (5, REQUESTS), (10, 200), (5, 20)):
+        alarms = sum(is_slower(providers(Random(f"{count} {seed}"), count, calls)) for seed in range(PAIRS))
+        what = f"tables of {count} like providers with one called slower"
+        yield Figure(what, share(alarms), "%", 5.0, f"{PAIRS:,} tables, {calls} calls each")
+    alarms = 0
+    for seed in range(PAIRS):
+        random = Random(f"wandering providers {seed}")
+        alarms += is_slower({(str(i),): wandering(random)["llm"] for i in range(3)})
+    yield Figure("the same of 3 with slow spells", share(alarms), "%", 5.0, f"{PAIRS:,} tables")
+    missed = 0
+    for seed in range(PAIRS):
+        groups = providers(Random(f"slow provider {seed}"), 2)
+        groups["slow",] = [1.1 * seconds for seconds in groups.pop(("1",))]
+        missed += not is_slower(groups)
+    yield Figure("a provider 10 % slower than the other and not found", share(missed), "%", 10.0, f"{PAIRS:,} tables")
+    groups = providers(Random("cost"), 10, 5_000)
+    costs = []
+    for _ in range(5):
+        began = time.process_time()
+        side_by_side.compare(groups)
+        costs.append(time.process_time() - began)
+    yield Figure("a table of 10 providers with 5,000 calls each", min(costs) * 1000, "ms", 20.0)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ NUMBERS: Final[Mapping[str, str]] = {
     "cache_write_tokens": "input tokens that were written to the cache",
     "reasoning_tokens": "output tokens spent on reasoning",
     "audio_input_tokens": "input tokens that stand for audio",
+    "audio_cache_read_tokens": "those of them that came from the cache",
     "audio_output_tokens": "output tokens that stand for audio",
     "tokens_per_second": "output tokens per second",
     "cost_usd": "price in US dollars; absent when unknown",

@@ -43,6 +43,7 @@ GENAI = Dialect(
         "gen_ai.usage.cache_write.input_tokens": "cache_write_tokens",
         "gen_ai.usage.reasoning.output_tokens": "reasoning_tokens",
         "gen_ai.usage.audio.input_tokens": "audio_input_tokens",
+        "gen_ai.usage.audio.cache_read.input_tokens": "audio_cache_read_tokens",
         "gen_ai.usage.audio.output_tokens": "audio_output_tokens",
     },
     sources={
