@@ -26,6 +26,7 @@ COMMANDS = {
     "timeline": "show requests moment by moment, with the slowest step",
     "sessions": "show what prompts, the KV cache and long conversations do to the LLM's time",
     "compare": "say which stages became slower or faster, beyond noise",
+    "estimate": "ask an agent how long a call will take",
     "report": "measure an agent, and compare with an earlier report",
     "healthcheck": "ask a running agent whether it is well",
 }

@@ -10,11 +10,17 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from otel_latency.errors import ConfigError, EvaluationError, OtelLatencyError
+from otel_latency.ingest.text import clean
 
 DEFAULT_AGENT: Final = "http://127.0.0.1:8080"
 TIMEOUT: Final = 10.0
 _LONG: Final = 2000
 """Characters of arguments that go into an address; more are sent as a form."""
+_SHOWN: Final = 300
+
+
+class NotFound(OtelLatencyError):
+    """The agent answers, but does not know what was asked for."""
 
 
 def plain_http(url: str) -> SplitResult | None:
@@ -39,19 +45,39 @@ class AgentClient:
         self._timeout = timeout
 
     def get(self, path: str, **arguments: object) -> Any:
-        """The JSON at *path*. Raises OtelLatencyError, with the address and why, when there is none."""
+        """The JSON at *path*. Raises OtelLatencyError, with the address and why, when there is none.
+
+        It is NotFound where the agent does not know the thing, or the path.
+        """
         query = _query(arguments)
-        return self._answer("GET", path, f"{path}?{query}" if query else path)
+        status, answer = self._answer("GET", path, f"{path}?{query}" if query else path)
+        if status != 200:
+            raise self._refused(path, status, answer)
+        return answer
+
+    def rows(self, path: str, name: str, **arguments: object) -> list[Any]:
+        """The list called *name* in the answer at *path*. Raises as `get` does, and where there is no such list."""
+        answer = self.get(path, **arguments)
+        rows = answer.get(name) if isinstance(answer, dict) else None
+        if not isinstance(rows, list):
+            raise self._failed(f"{path}: its answer has no {name}: is the agent of our version?")
+        return rows
 
     def prometheus(self, path: str, **arguments: object) -> Any:
         """The `data` of an answer in Prometheus' shape. Raises EvaluationError with what the agent says is wrong."""
         path, query = f"/api/v1/{path}", _query(arguments)
-        answer = self._answer("POST", path, path, query) if len(query) > _LONG else self.get(path, **arguments)
+        if len(query) > _LONG:
+            status, answer = self._answer("POST", path, path, query)
+        else:
+            status, answer = self._answer("GET", path, f"{path}?{query}" if query else path)
+        if status not in (200, 400, 422) or not isinstance(answer, dict):
+            raise self._refused(path, status, answer)
         if answer.get("status") != "success":
             raise EvaluationError(str(answer.get("error", "the agent did not say what is wrong")))
         return answer["data"]
 
-    def _answer(self, method: str, path: str, target: str, form: str | None = None) -> Any:
+    def _answer(self, method: str, path: str, target: str, form: str | None = None) -> tuple[int, Any]:
+        """Status and JSON."""
         headers = {} if form is None else {"Content-Type": "application/x-www-form-urlencoded"}
         connection = HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
@@ -67,12 +93,17 @@ class AgentClient:
         finally:
             connection.close()
         try:
-            answer = json.loads(body)
+            return status, json.loads(body)
         except ValueError:
             raise self._failed(f"{path} answered {status}, and no JSON: is it an agent?") from None
-        if status not in (200, 400, 422):
-            raise self._failed(f"{path} answered {status}")
-        return answer
+
+    def _refused(self, path: str, status: int, answer: Any) -> OtelLatencyError:
+        """What the agent says is wrong."""
+        told = answer.get("error") if isinstance(answer, dict) else None
+        if status == 404:
+            reason = "the agent has no such path: is it of our version?" if told in (None, "not found") else told
+            return NotFound(f"{self._url}: {path}: {clean(str(reason), _SHOWN)}")
+        return self._failed(f"{path}: {clean(str(told), _SHOWN)}" if told else f"{path} answered {status}")
 
     def _failed(self, reason: str) -> OtelLatencyError:
         return OtelLatencyError(f"{self._url}: {reason}")

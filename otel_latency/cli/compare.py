@@ -4,7 +4,8 @@
     otel-latency compare --agent URL 2h..1h 1h..now
 
 A and B are event logs or OTLP/JSON files; with --agent they are periods of its history: each end an age (90m), `now`,
-a time (2026-11-21T14:00) in UTC, or Unix seconds. Only requests that ended well count. `total` is the whole request.
+a time (2026-11-21T14:00) in UTC, or Unix seconds. Only requests that ended well count, but in what an agent has only
+sketches of (longer ago than `store.detail`, and milestones). `total` is the whole request.
 
 A stage is called slower or faster when chance would make such a difference in any stage less than once in 28
 comparisons. Without enough samples to tell, it is the same. Intervals hold the true shift 19 times in 20.

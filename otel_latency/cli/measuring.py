@@ -81,7 +81,7 @@ def running_agent(url: str, seconds: float) -> list[Figure]:
         *_memory("memory", after),
         Figure("received spans", "/s", ((_sum(after, received) - _sum(before, received)) / taken,), NEITHER),
         *_waits("answer of the agent", waits),
-        Figure("active sessions", "", (_sum(after, "otel_latency_sessions_active"),), NEITHER),
+        *_sessions(after),
         *_external(after),
     ]
 
@@ -220,6 +220,11 @@ def _waits(name: str, waits: Iterable[float]) -> Iterator[Figure]:
     ordered = sorted(waits)
     yield Figure(f"{name}, p50", "ms", (median(ordered) * 1000,))
     yield Figure(f"{name}, p95", "ms", (quantile(ordered, 0.95) * 1000,))
+
+
+def _sessions(page: Samples) -> Iterator[Figure]:
+    if "otel_latency_sessions_active" in page:
+        yield Figure("active sessions", "", (_sum(page, "otel_latency_sessions_active"),), NEITHER)
 
 
 def _external(page: Samples) -> Iterator[Figure]:

@@ -1,7 +1,9 @@
 """Two periods of an agent's history, compared.
 
-An agent keeps sketches, not samples: each period is cut into sixty pieces, whose medians are the evidence (neighbours
-in time are alike, and the tests know), while the percentiles shown are those of the merged sketches of the period.
+While an agent still has every operation of both periods, durations are compared as those of files are: the newest five
+thousand of each stage and turn that ended well. Of what lies longer ago, and of milestones, it has only sketches: each
+period is cut into sixty pieces, whose medians are the evidence (neighbours in time are alike, and the tests know),
+while the percentiles shown are those of the merged sketches of the period.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from otel_latency.cli.client import AgentClient
+from otel_latency.cli.client import AgentClient, NotFound
 from otel_latency.config.values import Duration
 from otel_latency.errors import ConfigError, OtelLatencyError
 from otel_latency.significance.comparison import Shift, StageShift
@@ -55,15 +57,39 @@ class Period:
 def compare(url: str, a: str, b: str, *, now: float | None = None) -> list[StageShift]:
     """The shifts from period *a* to period *b* of the agent at *url*."""
     now = time.time() if now is None else now
-    before, after = (Period.parse(text, now) for text in (a, b))
+    periods = [Period.parse(text, now) for text in (a, b)]
     client = AgentClient(url)
-    pieces = [_points(client, period, max(period.length / PIECES, FINEST)) for period in (before, after)]
-    whole = [_points(client, period, period.length) for period in (before, after)]
-    medians_a, medians_b = ({name: [one["p50"] for one in points] for name, points in side.items()} for side in pieces)
-    found = compare_samples(medians_a, medians_b)
+    pieces = [_points(client, period, max(period.length / PIECES, FINEST)) for period in periods]
+    whole = [_points(client, period, period.length) for period in periods]
+    durations = [_durations(client, period) for period in periods]
+    known = durations[0].keys() & durations[1].keys()
+    evidence = [
+        {name: [one["p50"] for one in points] for name, points in side.items()} | {name: told[name] for name in known}
+        for side, told in zip(pieces, durations, strict=True)
+    ]
+    found = compare_samples(*evidence)
     if not found:
         raise OtelLatencyError(f"{url}: nothing was measured in both periods: see its /api/v1/history")
-    return [_of_the_whole(one, whole[0][one.stage], whole[1][one.stage]) for one in found]
+    return [
+        one if one.stage in known else _of_the_whole(one, whole[0][one.stage], whole[1][one.stage]) for one in found
+    ]
+
+
+def _durations(client: AgentClient, period: Period) -> dict[str, list[float]]:
+    """What took how long, by its name; nothing where operations of the period are gone already."""
+    found: dict[str, list[float]] = {}
+    for kind in ("turn", "stage"):
+        query = {"kind": kind, "by": f"service,{kind}", "from": period.start, "to": period.end}
+        try:
+            answer = client.get("/api/v1/durations", **query)
+        except NotFound:  # an agent of an earlier version
+            return {}
+        if answer["complete_from"] > period.start:
+            return {}
+        for one in answer["durations"]:
+            if one["seconds"]:
+                found[_named(one["labels"], kind)] = one["seconds"]
+    return found
 
 
 def _points(client: AgentClient, period: Period, step: float) -> dict[str, list[Mapping[str, Any]]]:
@@ -71,7 +97,7 @@ def _points(client: AgentClient, period: Period, step: float) -> dict[str, list[
     found: dict[str, list[Mapping[str, Any]]] = {}
     for series, label in SERIES.items():
         query: dict[str, object] = {"series": series, "from": period.start, "to": period.end, "step": step}
-        for one in client.get("/api/v1/history", **query)["series"]:
+        for one in client.rows("/api/v1/history", "series", **query):
             points = [point for point in one["points"] if point["count"]]
             if points:
                 found[_name(series, label, one["labels"])] = points
@@ -80,8 +106,11 @@ def _points(client: AgentClient, period: Period, step: float) -> dict[str, list[
 
 def _name(series: str, label: str, labels: Mapping[str, str]) -> str:
     milestone = re.fullmatch(r"otel_latency_turn_time_to_(\w+)_seconds", series)
-    parts = (labels.get("service", ""), labels.get(label, ""), milestone[1] if milestone else "")
-    return " ".join(filter(None, parts))
+    return _named(labels, label, milestone[1] if milestone else "")
+
+
+def _named(labels: Mapping[str, str], label: str, *more: str) -> str:
+    return " ".join(filter(None, (labels.get("service", ""), labels.get(label, ""), *more)))
 
 
 def _of_the_whole(one: StageShift, before: list[Mapping[str, Any]], after: list[Mapping[str, Any]]) -> StageShift:

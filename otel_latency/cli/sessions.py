@@ -3,7 +3,8 @@
     otel-latency sessions [LOG | FILE.json | --agent URL]
 
 Sessions come from an event log (`session_id` and `prompt_tokens` in the metadata of any event of a request), from an
-OTLP/JSON file, or from an agent. Requests without a session belong together until five minutes pass without one.
+OTLP/JSON file, or from the latest 1,000 turns of an agent. Requests without a session belong together until five
+minutes pass without one.
 
 The first request of a session is compared with the median of the later ones: a model server that kept the prompt in
 its KV cache reads only what is new. The trend is that of the later ones; it takes eight to tell one.
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     stderr = sources.Stderr()
     if arguments.agent:
         client = AgentClient(arguments.agent)
-        requests = sources.requests_at(client, stderr, limit=None, request_id=None)
+        requests = sources.requests_at(client, stderr)
     else:
         requests = sources.requests_of(sources.log_path(arguments.log, os.environ), stderr)
     found = conversations(requests)

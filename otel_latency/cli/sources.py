@@ -10,11 +10,13 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO
+from urllib.parse import quote
 
-from otel_latency.cli.client import AgentClient
+from otel_latency.cli.client import AgentClient, NotFound
+from otel_latency.cli.painting import shown
 from otel_latency.errors import ConfigError, OtelLatencyError
 from otel_latency.insight import events, otlp_file
 from otel_latency.insight.events import Event, Notice, Reader
@@ -28,7 +30,7 @@ PATIENCE: Final = 1.0
 REPORT_EVERY: Final = 2_000
 """Requests between two looks at the clock."""
 MAX_TURNS: Final = 1_000
-"""Turns asked of an agent where no number is given."""
+"""Turns that an agent is asked for at most."""
 
 
 class Stderr:
@@ -133,32 +135,46 @@ def _built(by_id: dict[str, list[Event]], stderr: Stderr) -> Iterable[Request]:
             stderr.progress("pairing events", number, total)
 
 
-def requests_at(client: AgentClient, stderr: Stderr, *, limit: int | None, request_id: str | None) -> list[Request]:
-    """The latest turns that an agent knows, by their start; or the one of an id."""
-    rows = client.get("/api/v1/turns", limit=limit or MAX_TURNS)["turns"]
-    if request_id is not None:
-        rows = [row for row in rows if _is_meant(row, request_id)] or [{"trace_id": request_id}]
+def requests_at(client: AgentClient, stderr: Stderr, *, limit: int | None = None) -> list[Request]:
+    """The latest turns that an agent knows, by their start."""
+    rows = _latest(client, min(limit or MAX_TURNS, MAX_TURNS))
     found = []
     for number, row in enumerate(rows, 1):
-        found.append(_turn_at(client, str(row["trace_id"])))
+        with suppress(NotFound):  # let go of since
+            found.append(_turn_at(client, str(row.get("trace_id")), row.get("span_id")))
         stderr.progress("asking for turns", number, len(rows))
     stderr.close()
     return sorted(found, key=_start)
 
 
-def _turn_at(client: AgentClient, trace_id: str) -> Request:
-    if not trace_id.isalnum():
-        raise OtelLatencyError(f"{trace_id}: the agent knows no such request")
+def request_at(client: AgentClient, request_id: str) -> Request:
+    """The turn of a request's or trace's id; else the latest one whose id begins so. Raises NotFound."""
     try:
-        return request_of_document(client.get(f"/api/v1/turns/{trace_id}"))
-    except (KeyError, TypeError):
+        return _turn_at(client, request_id)
+    except NotFound:
+        begun = (row for row in _latest(client, MAX_TURNS) if _begins(row, request_id))
+        row = next(begun, None)
+        if row is None:
+            raise
+        return _turn_at(client, str(row["trace_id"]), row.get("span_id"))
+
+
+def _latest(client: AgentClient, limit: int) -> list[Mapping[str, Any]]:
+    return [row for row in client.rows("/api/v1/turns", "turns", limit=limit) if isinstance(row, dict)]
+
+
+def _turn_at(client: AgentClient, identity: str, span_id: object = None) -> Request:
+    document = client.get(f"/api/v1/turns/{quote(identity, safe='')}", span_id=span_id)
+    try:
+        return request_of_document(document)
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise OtelLatencyError(
-            f"/api/v1/turns/{trace_id}: the agent's answer is no turn: is it of our version?"
+            f"/api/v1/turns/{shown(identity)}: the agent's answer is no turn: is it of our version?"
         ) from None
 
 
-def _is_meant(row: Mapping[str, Any], request_id: str) -> bool:
-    return request_id in (row.get("trace_id"), row.get("request_id"))
+def _begins(row: Mapping[str, Any], request_id: str) -> bool:
+    return any(str(row.get(key) or "").startswith(request_id) for key in ("trace_id", "request_id"))
 
 
 def _start(request: Request) -> float:

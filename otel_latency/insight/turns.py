@@ -63,13 +63,15 @@ def request_of_document(turn: Mapping[str, Any]) -> Request:
     stages = [
         _Stage(
             str(one["stage"]),
-            str(one.get("service", service)),
+            str(one.get("service") or service),
             one["start"] - start,
             one["end"] - start,
             sorted(((name, one["start"] - start + at) for name, at in one["milestones"].items()), key=_at),
         )
         for one in turn["stages"]
     ]
+    calls = [one for one in turn["stages"] if one.get("llm")]
+    tokens = [count for one in calls if (count := one["llm"].get("input_tokens")) is not None]
     moments, steps = _laid_out(stages, (), service)
     return Request(
         str(turn.get("request_id") or turn["trace_id"]),
@@ -85,8 +87,8 @@ def request_of_document(turn: Mapping[str, Any]) -> Request:
         ),
         milestones=dict(turn["milestones"]),
         session=str(turn.get("session") or ""),
-        prompt_tokens=next((one["input_tokens"] for one in turn["stages"] if one.get("input_tokens")), None),
-        llm_seconds=seconds_of(LLM, steps),
+        prompt_tokens=float(tokens[0]) if tokens else None,
+        llm_seconds=sum(one["end"] - one["start"] for one in calls) if calls else seconds_of(LLM, steps),
     )
 
 

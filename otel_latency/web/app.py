@@ -54,6 +54,7 @@ _SHUTDOWN: Final = 2.0
 class Route:
     """One path and who answers it. `any_host` is for probes and scrapes, which come by any name.
 
+    A part of the path in braces (`/turns/{trace_id}`) is whatever stands there: `request.match_info["trace_id"]`.
     `methods` are GET, which brings HEAD, and POST for what takes a small body.
     """
 
@@ -160,8 +161,9 @@ class WebServer:
 
 
 def index(paths: Iterable[str]) -> Route:
-    """A page at `/` that links to what there is."""
-    links = "".join(f'<li><a href="{escape(path)}">{escape(path)}</a></li>' for path in paths)
+    """A page at `/` that links to what there is, but for paths that need to be told more."""
+    whole = [path for path in paths if "{" not in path]
+    links = "".join(f'<li><a href="{escape(path)}">{escape(path)}</a></li>' for path in whole)
     page = f'<!doctype html><html lang="en"><title>otel-latency</title><h1>otel-latency</h1><ul>{links}</ul></html>'
 
     async def get(_request: web.Request) -> web.Response:

@@ -1,12 +1,14 @@
 """The client of `--agent`, against a real web server."""
 
 import asyncio
+import re
 
 import pytest
 from aiohttp import web
 
 from otel_latency.cli import explaining
-from otel_latency.cli.client import AgentClient
+from otel_latency.cli.client import AgentClient, NotFound
+from otel_latency.errors import OtelLatencyError
 from otel_latency.web.app import Route, WebServer
 from otel_latency.web.prometheus import PrometheusAPI
 from otel_latency.web.replies import reply
@@ -41,6 +43,52 @@ async def test_long_arguments(serve):
     for method, query in {"GET": "é + 1", "POST": "é + 1" * 1000}.items():
         found = await asyncio.to_thread(client.prometheus, "query", query=query, time=None)
         assert found == [method, query, False]
+
+
+ERRORS = {
+    "what is wrong": (400, {"error": "limit: 'x' is not a whole number"}, "/a: limit: 'x' is not a whole number"),
+    "not now": (503, {"error": "the question takes too long"}, "/a: the question takes too long"),
+    "no reason": (502, ["?"], "/a answered 502"),
+    "what would move the cursor": (500, {"error": "\x1b[2J"}, "/a: \ufffd[2J"),
+}
+
+
+@pytest.mark.parametrize(("status", "answer", "message"), ERRORS.values(), ids=ERRORS)
+async def test_errors(serve, status, answer, message):
+    """What the agent says is wrong is told with its address."""
+
+    async def refuse(_request: web.Request) -> web.Response:
+        return reply(answer, status=status)
+
+    client = await serve(Route("/a", refuse))
+    with pytest.raises(OtelLatencyError, match=f"^http://127.0.0.1:[0-9]+: {re.escape(message)}$") as caught:
+        await asyncio.to_thread(client.get, "/a")
+    assert not isinstance(caught.value, NotFound)
+
+
+async def test_not_found(serve):
+    """A thing that the agent does not know is told in its words; a path that it does not have is another version."""
+
+    async def unknown(_request: web.Request) -> web.Response:
+        return reply({"error": "no such turn is known"}, status=404)
+
+    client = await serve(Route("/a", unknown))
+    for path, message in {"/a": "/a: no such turn is known", "/b": "/b: the agent has no such path: is it of"}.items():
+        with pytest.raises(NotFound, match=re.escape(message)):
+            await asyncio.to_thread(client.get, path)
+
+
+async def test_rows(serve):
+    """A list is asked for by its name; an answer without it is another version's."""
+
+    async def rows(_request: web.Request) -> web.Response:
+        return reply({"turns": [1, 2], "status": "ok"})
+
+    client = await serve(Route("/a", rows))
+    assert [1, 2] == await asyncio.to_thread(client.rows, "/a", "turns")
+    for name in ("status", "sessions"):
+        with pytest.raises(OtelLatencyError, match=f"/a: its answer has no {name}: is the agent of our version"):
+            await asyncio.to_thread(client.rows, "/a", name)
 
 
 class Moments:

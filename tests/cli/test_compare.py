@@ -2,9 +2,11 @@ import json
 from math import log
 from pathlib import Path
 from random import Random
+from urllib.parse import parse_qs
 
 import pytest
 from answers import serving
+from insight_agent import MemoryInsight, insight_agent
 from voice_log import call, write
 
 from otel_latency.cli import compare, main
@@ -85,28 +87,80 @@ def test_failures_do_not_count(folder, capsys):
     assert ("total", 1.0, 1.0, {"a": 30, "b": 30}) == (total["stage"], total["a"], total["b"], total["samples"])
 
 
+BOUNDARY = 1_764_000_000.0
+LONG_AGO = ["1763990000..1763993600", "1764000000..1764003600"]
+
+
+def history(series, since, until, step):
+    """Lines of the stage `llm`: 0.5 s before the boundary, 0.6 s after it, restless by some milliseconds."""
+    if series != "otel_latency_stage_duration_seconds":
+        return {"series": []}
+    level = 0.5 if since < BOUNDARY else 0.6
+    points = [
+        {"start": at, "count": 10, "p50": level + at % 7 / 1000, "p95": 2 * level}
+        for at in range(int(since), int(until), int(step))
+    ]
+    empty = {"start": until, "count": 0, "p50": None, "p95": None}
+    return {"series": [{"labels": {"service": "bot", "stage": "llm"}, "points": [*points, empty]}]}
+
+
+def durations(complete_from):
+    """Those of the stage `llm`, 20 % longer after the boundary, and none of turns."""
+
+    def answer(which, by, limit):
+        random = Random(5)
+        factor = 1.0 if which.since < BOUNDARY else 1.2
+        seconds = [factor * random.lognormvariate(log(0.5), 0.2) for _ in range(300)]
+        of_stages = [{"labels": {"service": "bot", "stage": "llm"}, "seconds": seconds}]
+        return {"complete_from": complete_from, "durations": of_stages if by == ("service", "stage") else []}
+
+    return answer
+
+
 def test_periods_of_an_agent(capsys):
-    """Periods of an agent's history: percentiles of the whole period, evidence from its pieces."""
+    """Of periods whose operations are gone, the percentiles are those of the whole, the evidence its pieces."""
+    insight = MemoryInsight(history=history, durations=durations(BOUNDARY + 1))
+    with insight_agent(insight) as url:
+        assert 0 == main(["compare", "--json", "--agent", url, *LONG_AGO])
+    [llm] = json.loads(capsys.readouterr().out)["stages"]
+    assert ("bot llm", "slower", 0.5, 0.6) == (
+        *(llm["stage"], llm["verdict"]),
+        *(pytest.approx(llm[side], abs=0.007) for side in "ab"),
+    )
+    assert {"a": 10, "b": 10} == llm["samples"]
+    assert any(step == 60.0 for name, (*_, step), _ in insight.asked if name == "history")
 
-    def history(query):
-        asked = dict(part.split("=") for part in query.split("&"))
-        start, end, step = (float(asked[key]) for key in ("from", "to", "step"))
-        if not asked["series"].startswith("otel_latency_stage_duration_seconds"):
-            return {"series": []}
-        level = 0.5 if start < 1_764_000_000 else 0.6
-        points = [
-            {"start": at, "count": 10, "p50": level + at % 7 / 1000, "p95": 2 * level}
-            for at in range(int(start), int(end), int(step))
-        ]
-        empty = {"start": end, "count": 0, "p50": None, "p95": None}
-        return {"series": [{"labels": {"service": "bot", "stage": "llm"}, "points": [*points, empty]}]}
 
-    with serving({"/api/v1/history": history}) as (url, asked):
-        periods = ["1763990000..1763993600", "1764000000..1764003600"]
-        assert 0 == main(["compare", "--json", "--agent", url, *periods])
-        assert any("step=60.0" in one for one in asked)
-        assert 2 == main(["compare", "--agent", url, "yesterday", "1h..now"])
-        assert "'yesterday' is not a period: write 2h..1h, 90m..now or " in capsys.readouterr().err.splitlines()[-1]
+def test_operations_of_an_agent(capsys):
+    """Of periods that it has every operation of, these are what is compared."""
+    insight = MemoryInsight(history=history, durations=durations(0.0))
+    with insight_agent(insight) as url:
+        assert 0 == main(["compare", "--json", "--agent", url, *LONG_AGO])
+    [llm] = json.loads(capsys.readouterr().out)["stages"]
+    assert ("bot llm", "slower", {"a": 300, "b": 300}) == (llm["stage"], llm["verdict"], llm["samples"])
+    assert 0.2 == pytest.approx(llm["shift"])
+
+
+def test_nothing_in_an_agent(capsys):
+    """An agent that has measured nothing says so; what is no period is told before anybody is asked."""
+    nothing = MemoryInsight(history={"series": []}, durations={"complete_from": 0.0, "durations": []})
+    with insight_agent(nothing) as url:
+        assert 1 == main(["compare", "--agent", url, "2h..1h", "1h..now"])
+        assert f"{url}: nothing was measured in both periods" in capsys.readouterr().err
+    assert 2 == main(["compare", "--agent", "http://127.0.0.1:1", "yesterday", "1h..now"])
+    assert capsys.readouterr().err.startswith("'yesterday' is not a period: write 2h..1h, 90m..now or ")
+
+
+def test_earlier_version(capsys):
+    """An agent that tells no durations is compared by its history alone."""
+
+    def told(query):
+        asked = {key: values[0] for key, values in parse_qs(query).items()}
+        return history(asked["series"], *(float(asked[key]) for key in ("from", "to", "step")))
+
+    with serving({"/api/v1/history": told, "/api/v1/durations": None}) as (url, _):
+        assert 0 == main(["compare", "--json", "--agent", url, *LONG_AGO])
+    assert "slower" == json.loads(capsys.readouterr().out)["stages"][0]["verdict"]
 
 
 PERIODS = {

@@ -2,10 +2,12 @@ import json
 from pathlib import Path
 
 import pytest
-from answers import serving
+from insight_agent import MemoryInsight, insight_agent
 from voice_log import call, write
 
+from otel_latency.aggregate.stages import build
 from otel_latency.cli import main, sessions
+from otel_latency.records import LLMProfile, Profile
 
 KITCHEN = [
     call(n, s, session_id="kitchen", prompt_tokens=t) for n, (s, t) in enumerate([(2.0, 1900), *[(0.5, 400)] * 3])
@@ -74,31 +76,25 @@ def test_words(folder, metadata, sentence, capsys):
     assert sentence == capsys.readouterr().out.splitlines()[-1]
 
 
+def turn(number, seconds, tokens):
+    """A turn that is a single call of a model."""
+    start_ns = 1_700_000_000_000_000_000 + number * 10**11
+    profile = Profile("bot", stage="generate", turn="answer", llm=LLMProfile("openai", "gpt-4o", "reply", "chat"))
+    measures = {"session": "s", "input_tokens": tokens}
+    row = (profile, bytes([number]) * 16, bytes([number]) * 8, b"", start_ns, start_ns + round(seconds * 1e9), measures)
+    return build(row, [row])
+
+
 def test_agent(capsys):
-    """With --agent sessions are made of its turns."""
-
-    def turn(number, seconds):
-        stage = {"stage": "llm", "start": 100.0 * number, "end": 100.0 * number + seconds, "milestones": {}}
-        return {
-            "trace_id": f"{number:032x}",
-            "service": "bot",
-            "session": "s",
-            "status": "ok",
-            "start": 100.0 * number,
-            "duration_seconds": seconds,
-            "milestones": {},
-            "stages": [stage],
-            "critical_path": [],
-            "verdict": "",
-        }
-
-    turns = [turn(1, 3.0), turn(2, 1.5)]
-    answers = {f"/api/v1/turns/{one['trace_id']}": one for one in turns}
-    answers["/api/v1/turns"] = {"turns": [{"trace_id": one["trace_id"]} for one in turns]}
-    with serving(answers) as (url, _):
+    """With --agent sessions are made of its turns: calls are known as such, and their prompts' sizes."""
+    turns = [turn(1, 3.0, 1900.0), turn(2, 1.5, 400.0), turn(3, 1.5, 400.0)]
+    with insight_agent(MemoryInsight(turns)) as url:
         assert 0 == main(["sessions", "--agent", url, "--json"])
     [found] = json.loads(capsys.readouterr().out)["sessions"]
-    assert ("s", 2, 2.0) == (found["session"], found["requests"], found["kv_cache_speedup"])
+    assert ("s", 3, 2.0, 1.0, 1.0) == (
+        *(found["session"], found["requests"], found["kv_cache_speedup"]),
+        *(found["prompt_correlation"], found["slope_ms_per_token"]),
+    )
 
 
 def test_nothing(folder, capsys):

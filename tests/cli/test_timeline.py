@@ -6,30 +6,34 @@ from pathlib import Path
 
 import pytest
 from answers import serving
+from insight_agent import MemoryInsight, insight_agent
 from voice_log import EXAMPLE, START, line, lines, write
 
+from otel_latency.aggregate.stages import build
 from otel_latency.cli import main, timeline
 from otel_latency.instrument.rotation import archive_path
+from otel_latency.records import LLMProfile, Profile
 
-TURN = {
-    "trace_id": "0af7651916cd43dd8448eb211c80319c",
-    "service": "bot",
-    "turn": "answer",
-    "session": "s",
-    "status": "ok",
-    "start": 1_764_253_805.0,
-    "duration_seconds": 2.9,
-    "milestones": {"first_audio": 1.2},
-    "stages": [
-        {"stage": "stt", "start": 1_764_253_805.0, "end": 1_764_253_805.5, "milestones": {}},
-        {"stage": "llm", "start": 1_764_253_805.5, "end": 1_764_253_807.9, "milestones": {"first_token": 0.5}},
-    ],
-    "critical_path": [
-        {"stage": "stt", "gate": "end", "from": 1_764_253_805.0, "to": 1_764_253_805.5},
-        {"stage": "llm", "gate": "end", "from": 1_764_253_805.5, "to": 1_764_253_807.9},
-    ],
-    "verdict": "Sequential: the stages take 2.90 s one after the other.",
-}
+SECOND = 1_000_000_000
+BASE_NS = 1_764_253_805 * SECOND
+
+
+def turn(number, start=0.0, request_id=""):
+    """A turn of 2.9 s: half a second of listening, then the model."""
+
+    def span(index, profile, begun, ended, **measures):
+        times = (BASE_NS + round((start + at) * SECOND) for at in (begun, ended))
+        ids = bytes([number]) * 16, bytes([number, index]) * 4, b"" if index == 1 else bytes([number, 1]) * 4
+        return (profile, *ids, *times, measures)
+
+    rows = [
+        span(
+            1, Profile("bot", turn="answer"), 0, 2.9, session="s", **({"request_id": request_id} if request_id else {})
+        ),
+        span(2, Profile("bot", stage="stt"), 0, 0.5),
+        span(3, Profile("bot", stage="llm", llm=LLMProfile("openai", "gpt-4o", "reply", "chat")), 0.5, 2.9, ttft=0.5),
+    ]
+    return build(rows[0], rows)
 
 
 @pytest.fixture
@@ -198,32 +202,79 @@ def test_hostile_names(folder, capsys):
     assert "\ufffd[2Jx y" in out
 
 
-def test_agent(capsys):
-    """With --agent the latest turns are shown with their critical path; a request is found by its id."""
-    other = {**TURN, "trace_id": "f" * 32, "start": TURN["start"] - 0.5, "duration_seconds": 3.4, "critical_path": []}
-    answers = {
-        "/api/v1/turns": {"turns": [{"trace_id": other["trace_id"]}, {"trace_id": TURN["trace_id"]}]},
-        f"/api/v1/turns/{TURN['trace_id']}": TURN,
-        f"/api/v1/turns/{other['trace_id']}": other,
-    }
-    with serving(answers) as (url, asked):
+def test_agent(folder, capsys):
+    """With --agent its latest turns are shown by their start, each with its critical path."""
+    with insight_agent(MemoryInsight([turn(1, start=5.0), turn(2), turn(3, start=9.0)])) as url:
         found = shown(capsys, "--agent", url)
-        assert [other["trace_id"], TURN["trace_id"]] == [one["request_id"] for one in found]
-        assert "/api/v1/turns?limit=1000" == asked[0]
-        assert [0.5, 2.4] == [tile["seconds"] for tile in found[1]["critical_path"]]
-        assert ["llm start", "llm end"] == [found[1]["deltas"][1][end] for end in ("from", "to")]
-        assert [other["trace_id"]] == [
-            one["request_id"] for one in shown(capsys, "--agent", url, "--request", "f" * 32)
-        ]
+        assert ["02" * 16, "01" * 16, "03" * 16] == [one["request_id"] for one in found]
+        path = [(tile["stage"], tile["seconds"]) for tile in found[0]["critical_path"]]
+        assert [("stt", 0.5), ("llm", 0.5), ("llm", 1.9)] == path
+        assert ["llm start", "llm end"] == [found[0]["deltas"][1][end] for end in ("from", "to")]
+        assert (2.9, 2) == (found[0]["total_seconds"], len(found[0]["deltas"]))
+        assert ["03" * 16] == [one["request_id"] for one in shown(capsys, "--agent", url, "--tail", "1")]
         assert 0 == main(["timeline", "--agent", url, "--tail", "1"])
-        assert "/api/v1/turns?limit=1" in asked
         out = capsys.readouterr().out
-        assert "CRITICAL PATH (what the end waited for)" in out
-        assert f"   500ms | {'█' * 6}{'·' * 26} | stt → end\n" in out
-        assert TURN["verdict"] in out
-        assert 1 == main(["timeline", "--agent", url, "--request", "../status"])
-        assert 1 == main(["timeline", "--agent", url, "--request", "0"])
-        assert f"{url}: /api/v1/turns/0 answered 404\n" in capsys.readouterr().err
+    assert "CRITICAL PATH (what the end waited for)" in out
+    assert f"   500ms | {'█' * 6}{'·' * 26} | stt → " in out
+    assert "TOTAL: 2.90 s\n" in out
+
+
+@pytest.mark.parametrize("request_id", ["r/1 é", "01" * 16, "r/1", "0101"])
+def test_request_of_an_agent(folder, capsys, request_id):
+    """A request of an agent is found by its id, by that of its trace, or by how either begins."""
+    with insight_agent(MemoryInsight([turn(1, request_id="r/1 é"), turn(2)])) as url:
+        assert ["r/1 é"] == [one["request_id"] for one in shown(capsys, "--agent", url, "--request", request_id)]
+
+
+@pytest.mark.parametrize("request_id", ["nobody", "../status", "..", "?", "f" * 32])
+def test_unknown_request_of_an_agent(folder, capsys, request_id):
+    """A request that the agent does not know is told so, whatever was written."""
+    with insight_agent(MemoryInsight([turn(1)])) as url:
+        assert 1 == main(["timeline", "--agent", url, "--request", request_id])
+        err = capsys.readouterr().err
+    assert err.startswith(f"{url}: /api/v1/turns/")
+    assert 1 == err.count("\n")
+
+
+def test_no_turns(folder, capsys):
+    """An agent that has seen no turn is no fault."""
+    with insight_agent(MemoryInsight()) as url:
+        assert 0 == main(["timeline", "--agent", url])
+    assert "no requests\n" == capsys.readouterr().out
+
+
+LINE = {"trace_id": "f" * 32}
+NO_AGENTS = {
+    "no agent": ({"/api/v1/turns": "<html>"}, "/api/v1/turns answered 200, and no JSON: is it an agent?"),
+    "no such path": ({}, "/api/v1/turns: the agent has no such path: is it of our version?"),
+    "an earlier version": (
+        {"/api/v1/turns": {"status": "success"}},
+        "its answer has no turns: is the agent of our ver",
+    ),
+    "another one": (
+        {"/api/v1/turns": {"turns": [LINE]}, f"/api/v1/turns/{'f' * 32}": {"trace_id": "f" * 32}},
+        f"/api/v1/turns/{'f' * 32}: the agent's answer is no turn: is it of our version?",
+    ),
+}
+
+
+@pytest.mark.parametrize(("answers", "message"), NO_AGENTS.values(), ids=NO_AGENTS)
+def test_no_agent(folder, answers, message, capsys):
+    """What answers as no agent of ours does is told so, in a line."""
+    with serving(answers) as (url, _):
+        assert 1 == main(["timeline", "--agent", url])
+    err = capsys.readouterr().err
+    assert message in err
+    assert 1 == err.count("\n")
+
+
+def test_turns_that_go(folder, capsys):
+    """A turn that the agent lets go of between two questions is left out."""
+    insight = MemoryInsight([turn(1), turn(2)])
+    known = insight.turn
+    insight.turn = lambda identity, span_id: known(identity if identity != "01" * 16 else "gone", span_id)
+    with insight_agent(insight) as url:
+        assert ["02" * 16] == [one["request_id"] for one in shown(capsys, "--agent", url)]
 
 
 def test_otlp_file(folder, capsys):

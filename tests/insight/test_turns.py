@@ -139,3 +139,12 @@ def test_document():
     )
     with pytest.raises(KeyError):
         request_of_document({"error": "no such turn"})
+
+
+def test_calls_of_a_document():
+    """What an agent tells of calls counts, whatever their stages are called; a stage may be of another service."""
+    call = {**DOCUMENT["stages"][0], "stage": "generate", "service": "brain", "llm": {"input_tokens": 512.0}}
+    silent = {**DOCUMENT["stages"][0], "stage": "llm", "service": None, "llm": None}
+    found = request_of_document({**DOCUMENT, "stages": [call, silent], "request_id": "r-1"})
+    assert ("r-1", 512.0, 2.0) == (found.request_id, found.prompt_tokens, found.llm_seconds)
+    assert ["brain", "bot"] == [moment.service for moment in found.moments[:2]]

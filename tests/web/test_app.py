@@ -229,10 +229,11 @@ async def test_counts_requests(server):
 
 
 async def test_index(serve):
-    """The page at / links to what there is, and a path cannot inject markup."""
-    client = await serve(index(["/metrics", '/"><script>']))
+    """The page at / links to what there is, not to what needs to be told more, and a path cannot inject markup."""
+    client = await serve(index(["/metrics", "/turns/{trace_id}", '/"><script>']))
     async with client.get("/") as response:
         assert response.headers["Content-Type"].startswith("text/html")
         page = await response.text()
     assert '<a href="/metrics">/metrics</a>' in page
+    assert "trace_id" not in page
     assert "<script>" not in page
