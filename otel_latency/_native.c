@@ -499,7 +499,7 @@ enum { GENERATION = 65536, RECENT_SLOTS = 2 * GENERATION };
 typedef struct {
     PyObject_HEAD
     uint64_t seed, *young, *old; /* fingerprints, open addressing; 0 marks a free slot */
-    size_t young_count;
+    size_t young_count, old_count;
 } Recent;
 
 static uint64_t fingerprint(uint64_t seed, PyObject *row)
@@ -532,10 +532,12 @@ static uint64_t *slot_for(uint64_t *table, uint64_t print)
 static void turn_over(Recent *self)
 {
     uint64_t *forgotten = self->old;
+    if (self->old_count) /* a table that holds nothing is no memory yet: leave it untouched */
+        memset(forgotten, 0, RECENT_SLOTS * sizeof *forgotten);
     self->old = self->young;
+    self->old_count = self->young_count;
     self->young = forgotten;
     self->young_count = 0;
-    memset(self->young, 0, RECENT_SLOTS * sizeof *self->young);
 }
 
 static PyObject *recent_fresh(Recent *self, PyObject *rows)

@@ -3,7 +3,11 @@
     snapshot --> Runner --alerts--> annotated --> Pipeline --> webhook, Slack, PagerDuty, email, Alertmanager
 
 States and notifications live in the store's directory. Where that cannot be written they live in memory, and `/status`
-says so. Without rules and notifiers nothing is written and nothing runs.
+says so.
+
+Without rules and notifiers nothing is written, nothing runs, and nothing of PromQL, templates or notifiers is loaded,
+which saves 4 MiB: `NoRules` and `NoNotifiers` stand in. An expression can be asked all the same; the first question
+loads what answers it.
 """
 
 from __future__ import annotations
@@ -12,18 +16,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.abc import AbstractResolver
 
 from otel_latency.clock import Clock
-from otel_latency.config.sections import Config
+from otel_latency.config.sections import Config, Rules
 from otel_latency.listening import in_url
-from otel_latency.notify.build import build
 from otel_latency.records import Alert, Exemplar, Family, HistogramSeries
-from otel_latency.rules.memory import Memory
-from otel_latency.rules.runner import Runner, Seams
+
+if TYPE_CHECKING:
+    from otel_latency.notify.pipeline import Pipeline
+    from otel_latency.rules.runner import Runner
 
 STATES_FILE: Final = "alerts.json"
 JOB: Final = "otel-latency"
@@ -62,19 +68,20 @@ class Alerting:
             log.warning("rules.external_url is not set: links in notifications lead to %s", self.external_url)
         self._trace_url = config.rules.trace_url
         self._snapshot = snapshot
+        self._legal = legal
+        self._clock = clock
+        self._target_labels = {"job": JOB, "instance": own_address}
         self.is_used = bool(config.rules.files or config.notify)
-        folder = directory / config.store.path
-        self.fault = _make(folder) if self.is_used else ""
-        self.pipeline = build(config.notify, folder, clock, external_url=self.external_url, resolver=resolver)
-        self.rules = Runner(
-            config.rules,
-            Seams(snapshot=snapshot, legal=legal, tell=self._tell),
-            clock=clock,
-            directory=directory,
-            memory=Memory(folder / STATES_FILE) if self.is_used and not self.fault else None,
-            target_labels={"job": JOB, "instance": own_address},
-            external_url=self.external_url,
-        )
+        self.fault = ""
+        self.rules: Runner | NoRules = NoRules(partial(self._make_rules, config.rules, directory))
+        self.pipeline: Pipeline | NoNotifiers = NoNotifiers()
+        if self.is_used:
+            from otel_latency.notify.build import build
+
+            folder = directory / config.store.path
+            self.fault = _make(folder)
+            self.pipeline = build(config.notify, folder, clock, external_url=self.external_url, resolver=resolver)
+            self.rules = self._make_rules(config.rules, directory, None if self.fault else folder / STATES_FILE)
 
     async def run(self) -> None:
         """Evaluate and notify until cancelled; there is no need to when `is_used` is false."""
@@ -99,6 +106,20 @@ class Alerting:
         """The section `rules` of /status."""
         return {**self.rules.figures, "faults": self.faults()}
 
+    def _make_rules(self, config: Rules, directory: Path, states: Path | None = None) -> Runner:
+        from otel_latency.rules.memory import Memory
+        from otel_latency.rules.runner import Runner, Seams
+
+        return Runner(
+            config,
+            Seams(snapshot=self._snapshot, legal=self._legal, tell=self._tell),
+            clock=self._clock,
+            directory=directory,
+            memory=Memory(states) if states is not None else None,
+            target_labels=self._target_labels,
+            external_url=self.external_url,
+        )
+
     async def _tell(self, alerts: Sequence[Alert]) -> None:
         families = await self._snapshot()
         await self.pipeline.accept([self._annotated(alert, families) for alert in alerts])
@@ -112,6 +133,78 @@ class Alerting:
         if self._trace_url:
             more["trace_url"] = self._trace_url.replace("{trace_id}", found.trace_id)
         return replace(alert, annotations={**more, **alert.annotations})
+
+
+class NoRules:
+    """A `Runner` without rules: there is nothing to show, and *load* makes one that answers questions."""
+
+    def __init__(self, load: Callable[[], Runner]) -> None:
+        self._load = load
+        self._loading = asyncio.Lock()
+        self._runner: Runner | None = None
+        self.families: list[Family] = []
+        self.missed: dict[str, int] = {}
+        self.figures: dict[str, Any] = {}
+        self.reload_fault = ""
+        self.memory_fault = ""
+
+    async def run(self) -> None:
+        """There is nothing to evaluate."""
+
+    async def watch(self) -> None:
+        """There are no files to look at."""
+
+    async def reload(self) -> None:
+        """There are no files to read."""
+
+    def stalled(self) -> str:
+        return ""
+
+    async def rules(self) -> dict[str, Any]:
+        return await (await self._loaded()).rules()
+
+    async def alerts(self) -> dict[str, Any]:
+        return await (await self._loaded()).alerts()
+
+    async def query(self, expression: str, at: float | None) -> dict[str, Any]:
+        return await (await self._loaded()).query(expression, at)
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+    async def _loaded(self) -> Runner:
+        async with self._loading:
+            if self._runner is None:
+                self._runner = await asyncio.to_thread(self._load)  # on the loop it would hold up a tick
+            return self._runner
+
+
+class NoNotifiers:
+    """A `Pipeline` that leads nowhere."""
+
+    fault = ""
+
+    async def start(self) -> None:
+        """There is nothing to take up."""
+
+    async def run(self) -> None:
+        """There is nothing to deliver."""
+
+    async def accept(self, alerts: Sequence[Alert]) -> None:
+        """Nobody is to be told."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    def status(self) -> list[dict[str, object]]:
+        return []
+
+    def totals(self) -> dict[tuple[str, str], int]:
+        return {}
+
+    def queued(self) -> dict[str, int]:
+        return {}
 
 
 def slowest_trace(families: Iterable[Family], labels: Mapping[str, str]) -> Exemplar | None:

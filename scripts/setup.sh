@@ -41,3 +41,5 @@ fi
 step "otel-latency"
 "${PIP[@]}" install --no-deps --no-build-isolation --editable .
 is_compiled || step "without its compiled parts (slower, same results); for them: apt-get install gcc libc6-dev python3-dev"
+# pip compiles what it installs, but not what it links to: uncompiled sources cost each start 0.1 s and the agent 0.7 MiB.
+.venv/bin/python -m compileall -q otel_latency

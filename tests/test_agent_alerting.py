@@ -10,7 +10,9 @@ from notify.far_side import NOW, Server, ok, serving
 from otel_latency.agent_alerting import Alerting, slowest_trace
 from otel_latency.config.sections import Config, Rules, Store, WebhookNotifier
 from otel_latency.config.values import Secret
+from otel_latency.notify.build import build
 from otel_latency.records import Exemplar, Family, HistogramSeries
+from otel_latency.rules.runner import Runner, Seams
 from otel_latency.testing import FakeClock
 
 RULES = """\
@@ -128,13 +130,42 @@ async def test_without_a_disk(tmp_path):
 
 
 async def test_nothing_to_do(tmp_path):
-    """Without rules and notifiers nothing is written, and expressions can be asked all the same."""
+    """Without rules and notifiers nothing is written, and questions are answered all the same."""
     alerting = Alerting(Config(), clock=FakeClock(NOW), directory=tmp_path, snapshot=snapshot, legal=list)
-    data = await alerting.rules.query("sum by (service) (otel_latency_stage_duration_seconds_count)", None)
+    rules, alerts, data = await asyncio.gather(
+        alerting.rules.rules(),
+        alerting.rules.alerts(),
+        alerting.rules.query("sum by (service) (otel_latency_stage_duration_seconds_count)", None),
+    )
+    assert ({"groups": []}, {"alerts": []}) == (rules, alerts)
     assert {one["metric"]["service"]: one["value"][1] for one in data["result"]} == {
         "bot": "4",
         "desk": "2",
         "shop": "2",
     }
+    await alerting.run()
     await alerting.close()
     assert (alerting.is_used, list(tmp_path.iterdir())) == (False, [])
+
+
+def of_rules(rules):
+    return (rules.families, rules.missed, rules.figures, rules.reload_fault, rules.memory_fault, rules.stalled())
+
+
+def of_notifiers(pipeline):
+    return (pipeline.fault, pipeline.status(), pipeline.totals(), pipeline.queued())
+
+
+async def test_stand_ins(tmp_path):
+    """What stands in for rules and notifiers shows what those show that have nothing to do."""
+    clock = FakeClock(NOW)
+    alerting = Alerting(Config(), clock=clock, directory=tmp_path, snapshot=snapshot, legal=list)
+    seams = Seams(snapshot=snapshot, legal=list, tell=alerting.pipeline.accept)
+    runner = Runner(
+        Rules(), seams, clock=clock, directory=tmp_path, memory=None, target_labels={}, external_url="http://agent"
+    )
+    pipeline = build([], tmp_path, clock)
+    await clock.advance(3600)
+    assert (of_rules(runner), of_notifiers(pipeline)) == (of_rules(alerting.rules), of_notifiers(alerting.pipeline))
+    runner.close()
+    await pipeline.close()

@@ -1,7 +1,7 @@
 """Which spans were seen lately, so that a request sent again (OTLP allows it) is counted once.
 
 Two generations of at most `native.GENERATION` spans, turned over when the young one is full or 30 s old: a span is
-remembered for 30 to 60 s, or until 65,536 to 131,072 others have come. Memory: 2 MiB, whatever comes.
+remembered for 30 to 60 s, or until 65,536 to 131,072 others have come. Memory: up to 2 MiB, whatever comes.
 """
 
 from __future__ import annotations

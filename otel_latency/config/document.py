@@ -11,28 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TypeAlias
 
 import yaml
 
+from otel_latency.config.tree import Text, Tree
 from otel_latency.errors import ConfigError
 
 MAX_DEPTH = 20
 LOADER: type[yaml.SafeLoader | yaml.CSafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CONTROL_CHARACTER = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A scalar's characters; `variable` is the environment variable that set it in place of the file."""
-
-    value: str
-    variable: str = ""
-
-
-Tree: TypeAlias = "Text | list[Tree] | dict[str, Tree] | None"
-"""None is what YAML calls null: an empty value, `null` or `~`."""
 
 
 def parse(text: str, place: str) -> Tree:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from otel_latency.config.document import Text, Tree
+from otel_latency.config.tree import Text, Tree
 from otel_latency.errors import ConfigError
 
 PREFIX = "OTEL_LATENCY_"

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from msgspec.inspect import type_info
 from msgspec.structs import fields
 
-from otel_latency.config.document import Tree, parse
 from otel_latency.config.environment import override
 from otel_latency.config.schema import Reader
 from otel_latency.config.sections import Config
+from otel_latency.config.tree import Tree
 from otel_latency.errors import ConfigError
 
 DEFAULT_FILE = "otel-latency.yaml"
@@ -78,6 +78,8 @@ def _document(path: str | None) -> tuple[str, dict[str, Tree]]:
         raise ConfigError(
             f"{place}: the file cannot be read ({error.strerror}): check the name and its rights"
         ) from None
+    from otel_latency.config.document import parse  # late: many an agent has no file, and YAML takes 1 MiB
+
     tree = parse(_text(data, place), place)
     if tree is None:
         return place, {}

@@ -6,16 +6,15 @@ made from them. A value from the environment or for a `Secret` is never shown.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeAlias, TypeVar
 
 from msgspec import inspect as kinds
 
-from otel_latency.config.document import Text, Tree
 from otel_latency.config.environment import expand, variables
 from otel_latency.config.sections import Misfit
+from otel_latency.config.tree import Text, Tree
 from otel_latency.config.values import Duration, Secret, Size
 from otel_latency.errors import ConfigError
 
@@ -227,6 +226,8 @@ def _either(choices: Collection[Any]) -> str:
 
 
 def _did_you_mean(key: str, known: Collection[str]) -> str:
+    import difflib  # late: most configurations are right
+
     close = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1)
     return f"did you mean {close[0]}?" if close else f"choose {_either(known)}"
 

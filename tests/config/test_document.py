@@ -1,6 +1,7 @@
 import pytest
 
-from otel_latency.config.document import Text, parse
+from otel_latency.config.document import parse
+from otel_latency.config.tree import Text
 from otel_latency.errors import ConfigError
 
 SCALARS = ["on", "no", "yes", "True", "22:22", "010", "0x1F", "1_000", "1.10", ".inf", "2026-11-21", "<<", "=", "-"]

@@ -1,7 +1,7 @@
 import pytest
 
-from otel_latency.config.document import Text
 from otel_latency.config.environment import expand, override
+from otel_latency.config.tree import Text
 from otel_latency.errors import ConfigError
 
 

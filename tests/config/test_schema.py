@@ -4,9 +4,10 @@ import pytest
 from msgspec import Meta
 from msgspec.inspect import type_info
 
-from otel_latency.config.document import Text, parse
+from otel_latency.config.document import parse
 from otel_latency.config.schema import Reader
 from otel_latency.config.sections import Section
+from otel_latency.config.tree import Text
 from otel_latency.config.values import Secret
 
 CANARY = "c4n4ry"
