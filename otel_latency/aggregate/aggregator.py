@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -22,7 +22,7 @@ from otel_latency import semconv
 from otel_latency.aggregate.distribution import DURATION_BOUNDS, TOKEN_BOUNDS, Distribution
 from otel_latency.aggregate.recent import RecentSpans
 from otel_latency.aggregate.turn_view import EXPOSED, Observation
-from otel_latency.aggregate.windows import AGGREGATE, OLDEST, QUANTUM_NS
+from otel_latency.aggregate.windows import AGGREGATE, HORIZONS, OLDEST, QUANTUM_NS, Windows
 from otel_latency.native import Column, Piles
 from otel_latency.records import (
     Exemplar,
@@ -115,6 +115,8 @@ LLM_TOTALS = {
 }
 
 
+COUNTERS: Final = frozenset(total.name for total in (TURNS, STAGES, LLM_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_COST))
+"""The names of all counters here."""
 _OF_TURNS: Final = {latency.name: latency for latency in (TURN_EXPOSED, *TURN_MEASURES.values())}
 
 
@@ -203,8 +205,7 @@ class Aggregator:
 
     def restore(self, counters: Mapping[tuple[str, Labels], float]) -> None:
         """Let counters go on from their values in a former run, by name and labels in the order of their names."""
-        names = {total.name for total in (TURNS, STAGES, LLM_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_COST)}
-        self._before = {key: value for key, value in counters.items() if key[0] in names}
+        self._before = {key: value for key, value in counters.items() if key[0] in COUNTERS}
 
     def add_cost(self, profile: Profile, usd: float) -> None:
         """Count what calls have cost whose rows came before their price was known."""
@@ -263,21 +264,39 @@ class Aggregator:
         Each part tells of the moment that it is asked for. About 60 us per label set.
         """
         self.fold(now)
-        by_latency: defaultdict[Latency, list[tuple[Entity, Distribution]]] = defaultdict(list)
-        by_total: defaultdict[Total, list[ValueSeries]] = defaultdict(list)
-        for entity in self._entities.values():
-            for latency, distribution in entity.latencies.items():
-                by_latency[latency].append((entity, distribution))
-            for (total, part), amount in entity.totals.items():
-                labels = (*entity.labels, (total.label, part)) if total.label else entity.labels
-                by_total[total].append(ValueSeries(labels, amount, entity.created))
-        for latency, found in by_latency.items():
+        counters = self.counters()
+        for latency, found in self._by_latency().items():
             for start in range(0, len(found), size):
                 yield self._histogram_family(latency, found[start : start + size])
                 if latency.window:
-                    yield self._window_family(latency, found[start : start + size])
-        for total, series in by_total.items():
-            yield Family(total.name, "counter", total.help, series)
+                    yield self._window_family(latency, found[start : start + size], HORIZONS)
+        yield from counters
+
+    def counts(self) -> list[Family]:
+        """The counters, and of the latencies count and sum, without buckets, as of the last fold: 1 us a series."""
+        found = [*self.counters()]
+        for latency, pairs in self._by_latency().items():
+            series = [HistogramSeries(entity.labels, one.total.count, one.total.sum, ()) for entity, one in pairs]
+            found.append(Family(latency.name, "histogram", latency.help, series, "seconds"))
+        return found
+
+    def recent(self, horizon: str, size: int = 1 << 30) -> Iterator[Family]:
+        """Quantiles over one of the sliding windows, as of the last fold, in parts of *size* label sets; see `joined`.
+
+        About 15 us a label set.
+        """
+        for latency, found in self._by_latency().items():
+            if latency.window:
+                for start in range(0, len(found), size):
+                    yield self._window_family(latency, found[start : start + size], (horizon,))
+
+    def counters(self) -> list[Family]:
+        """The counters alone, as of the last fold: 1 us a series."""
+        by_total: defaultdict[Total, list[ValueSeries]] = defaultdict(list)
+        for entity in self._entities.values():
+            for (total, part), amount in entity.totals.items():
+                by_total[total].append(ValueSeries(_counted_labels(entity, total, part), amount, entity.created))
+        return [Family(total.name, "counter", total.help, series) for total, series in by_total.items()]
 
     def minutes(self, slot: int) -> Iterator[tuple[str, Labels, Sketch | None]]:
         """Name and labels of each windowed latency, and what it saw in the Unix minute *slot*, if anything.
@@ -289,12 +308,25 @@ class Aggregator:
                 if distribution.windows is not None:
                     yield latency.name, entity.labels, distribution.windows.window(AGGREGATE, slot)
 
+    def windowed(self, names: Container[str]) -> Iterator[tuple[str, Labels, Windows]]:
+        """Name, labels and recent past of each windowed latency among *names*, as of the last fold; only to be read."""
+        for entity in self._entities.values():
+            for latency, distribution in entity.latencies.items():
+                if distribution.windows is not None and latency.name in names:
+                    yield latency.name, entity.labels, distribution.windows
+
+    def _by_latency(self) -> dict[Latency, list[tuple[Entity, Distribution]]]:
+        by_latency: defaultdict[Latency, list[tuple[Entity, Distribution]]] = defaultdict(list)
+        for entity in self._entities.values():
+            for latency, distribution in entity.latencies.items():
+                by_latency[latency].append((entity, distribution))
+        return by_latency
+
     def _count(self, entity: Entity, total: Total, part: str, amount: float) -> None:
         key = total, part
         known = entity.totals.get(key)
         if known is None:
-            labels = (*entity.labels, (total.label, part)) if total.label else entity.labels
-            known = self._before.pop((total.name, tuple(sorted(labels))), 0)
+            known = self._before.pop((total.name, tuple(sorted(_counted_labels(entity, total, part)))), 0)
             if known:
                 entity.created = 0.0  # in a former run
         entity.totals[key] = known + amount
@@ -385,12 +417,14 @@ class Aggregator:
         ]
         return Family(latency.name, "histogram", latency.help, series, "seconds")
 
-    def _window_family(self, latency: Latency, found: list[tuple[Entity, Distribution]]) -> Family:
+    def _window_family(
+        self, latency: Latency, found: list[tuple[Entity, Distribution]], horizons: Iterable[str]
+    ) -> Family:
         series = []
         for entity, one in found:
             assert one.windows is not None
             one.windows.advance(self._present())
-            for horizon, values in one.windows.sliding(QUANTILES):
+            for horizon, values in one.windows.sliding(QUANTILES, horizons):
                 labels = (*entity.labels, ("window", horizon))
                 pairs = tuple(zip(QUANTILES, values, strict=True))
                 series.append(SummarySeries(labels, one.total.count, one.total.sum, pairs, one.created))
@@ -406,6 +440,10 @@ def joined(parts: Iterable[Family]) -> list[Family]:
         family if not rest else replace(family, series=[one for part in (family, *rest) for one in part.series])
         for family, *rest in found.values()
     ]
+
+
+def _counted_labels(entity: Entity, total: Total, part: str) -> Labels:
+    return (*entity.labels, (total.label, part)) if total.label else entity.labels
 
 
 def _value(one: Observation) -> float:

@@ -69,6 +69,10 @@ class Operations:
         """Whether no operation is known to be running, so that spans need not be looked at."""
         return not self._running
 
+    def is_running(self, trace_id: bytes) -> bool:
+        """Whether something in that trace is known to run."""
+        return any(key.startswith(trace_id) for key in self._running)
+
     def running(self, now: float) -> list[dict[str, object]]:
         """The rows of `/api/v1/operations/running`, the oldest first."""
         self._expire(now)

@@ -21,13 +21,26 @@ TRUNCATED: Final = "truncated"
 LATE: Final = "late"
 """Spans came after the turn had first been shown."""
 
+Measures = Mapping[str, float | str]
+"""What a row holds beside its times: field names to seconds, counts or text."""
+NOTHING: Final[Measures] = MappingProxyType({})
+NO_CORRECTIONS: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+class Usage(NamedTuple):
+    """What a call of a model took, as far as it is known."""
+
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    cost_usd: float | None = None
+
 
 class Stage(NamedTuple):
     """One step; a tuple because every span of every turn becomes one.
 
     `milestones` are in order of time. `waits` are (span id of a producer, milestone there) pairs that the step declared
     to have waited for. `parent` is the index, lower than its own, of the stage around it, or -1. `busy_ns` leaves out
-    the time that its inner stages took.
+    the time that its inner stages took. `measures` are the row's own, so a cost that is known later is in them.
     """
 
     span_id: bytes
@@ -42,6 +55,17 @@ class Stage(NamedTuple):
     busy_ns: int = 0
     llm: LLMProfile | None = None
     speech_end_ns: int = 0
+    measures: Measures = NOTHING
+
+    def usage(self) -> Usage:
+        """Meant for calls of models: other spans repeat what the calls below them took."""
+        told = self.measures.get
+        taken, given, cost = told("input_tokens"), told("output_tokens"), told("cost_usd")
+        return Usage(
+            None if isinstance(taken, str) else taken,
+            None if isinstance(given, str) else given,
+            None if isinstance(cost, str) else cost,
+        )
 
 
 class Sentence(NamedTuple):
@@ -80,7 +104,7 @@ class Turn(NamedTuple):
     interruption: str = ""
     fallback: str = ""
     marks: frozenset[str] = frozenset()
-    corrections: Mapping[str, int] = MappingProxyType({})
+    corrections: Mapping[str, int] = NO_CORRECTIONS
     revision: int = 0
 
     @property

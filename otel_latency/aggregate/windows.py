@@ -12,7 +12,7 @@ series without traffic holds nothing, and one that saw a single delta some 300 b
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from otel_latency.native import split
@@ -179,12 +179,12 @@ class Windows:
         for ring in self._rings.values():
             ring.advance(quantum)
 
-    def sliding(self, qs: Sequence[float]) -> Iterator[tuple[str, list[float]]]:
-        """(horizon, quantiles) for each horizon."""
+    def sliding(self, qs: Sequence[float], horizons: Iterable[str] = HORIZONS) -> Iterator[tuple[str, list[float]]]:
+        """(horizon, quantiles) for each of *horizons*."""
         if self._first is not None:
-            return self._twin().sliding(qs)
+            return self._twin().sliding(qs, horizons)
         self._build()
-        return ((name, sliding.quantiles(qs)) for name, sliding in self._sliding.items())
+        return ((name, self._sliding[name].quantiles(qs)) for name in horizons)
 
     def ring(self, resolution: Resolution) -> dict[int, Sketch]:
         """The windows of *resolution* that hold anything, by index."""

@@ -364,3 +364,20 @@ def test_minutes_tell_what_each_latency_saw():
         ("otel_latency_turn_duration_seconds", "answer"): None,
     }
     assert [one.count for _, labels, one in agg.minutes(slot) if labels[-1][1] == "retrieve"] == [2]
+
+
+def test_a_cheap_look_tells_the_same():
+    """Counts and sums without buckets, counters, and one window, in parts or at once."""
+    agg = Aggregator()
+    for number in range(5):
+        agg.add([row(Profile("shop", stage=f"s{number}"), 0.1 * n) for n in range(1, 4)], NOW)
+    whole = {family.name: family for family in agg.families(NOW)}
+    counts = {family.name: family for family in agg.counts()}
+    assert counts["otel_latency_stages_total"] == whole["otel_latency_stages_total"]
+    name = "otel_latency_stage_duration_seconds"
+    of_all = [(one.labels, one.count, one.sum) for one in whole[name].series]
+    assert [(one.labels, one.count, one.sum) for one in counts[name].series] == of_all
+    (windows,) = joined(agg.recent("1m", 2))
+    assert windows.series == [
+        one for one in whole["otel_latency_stage_window_seconds"].series if one.labels[-1] == ("window", "1m")
+    ]

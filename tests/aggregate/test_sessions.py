@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from traces import LLM, START_NS, row
 
-from otel_latency.aggregate.sessions import Sessions, session_json
+from otel_latency.aggregate.sessions import MAX_TURNS, Sessions, session_json
 from otel_latency.aggregate.stages import build
+from otel_latency.insight.conversations import conversations
+from otel_latency.insight.turns import request_of_turn
 
 
-def turn(start_ms=0.0, length_ms=1000.0, *, session="s1", status="ok", llm_ms=0.0, service="bot"):
+def turn(start_ms=0.0, length_ms=1000.0, *, session="s1", status="ok", llm_ms=0.0, service="bot", **measures):
     end = start_ms + length_ms
     own = row("", start_ms, end, span=1, parent=0, turn="answer", session=session, status=status, service=service)
-    calls = [row("llm", start_ms, start_ms + llm_ms, span=2, llm=LLM, service=service)] if llm_ms else []
+    calls = [row("llm", start_ms, start_ms + llm_ms, span=2, llm=LLM, service=service, **measures)] if llm_ms else []
     return build(own, [own, *calls])
 
 
@@ -81,10 +85,12 @@ def test_services_keep_their_sessions_apart():
 
 
 def test_a_session_as_json():
-    """The latest first; the first call of its model against the later ones."""
+    """The latest first; the first call of its model against the median of the later ones, and against its prompt."""
     sessions = Sessions()
+    said = {"output_tokens": 10.0, "cost_usd": 0.25}
     for number, (llm_ms, status) in enumerate([(900, "ok"), (500, "error"), (300, "ok")]):
-        sessions.add(turn(number * 2000, 1000, llm_ms=llm_ms, status=status), float(number))
+        answered = turn(number * 2000, 1000, llm_ms=llm_ms, status=status, input_tokens=2 * llm_ms, **said)
+        sessions.add(answered, float(number))
     sessions.add(turn(session="s2"), 5.0)
     latest, first = map(session_json, sessions.active())
     assert first == {
@@ -99,8 +105,67 @@ def test_a_session_as_json():
         "status": "completed",
         "first_llm_seconds": 0.9,
         "later_llm_seconds": 0.4,
+        "kv_cache_speedup": 2.25,
+        "prompt_correlation": pytest.approx(1.0),
+        "slope_ms_per_token": pytest.approx(0.5),
+        "trend": "unknown",
+        "trend_ms_per_request": pytest.approx(-200.0),
+        "input_tokens": 3400.0,
+        "output_tokens": 30.0,
+        "cost_usd": 0.75,
     }
+    assert json.loads(json.dumps(first)) == first
     assert (latest["session"], latest["first_llm_seconds"], latest["later_llm_seconds"]) == ("s2", None, None)
+
+
+def test_what_a_session_shows_is_what_the_command_line_shows():
+    """The same requests give the same course, in whatever order their turns became final."""
+    turns = [turn(n * 2000, llm_ms=400 + 7 * (n * n % 11), input_tokens=100 + 30 * n) for n in range(12)]
+    sessions = Sessions()
+    for one in reversed(turns):
+        sessions.add(one, 0.0)
+    (shown,) = map(session_json, sessions.active())
+    requests = [request_of_turn(one, one.stages[0].measures["input_tokens"]) for one in turns]
+    (expected,) = conversations(requests)
+    assert expected.prompts
+    assert (shown["first_llm_seconds"], shown["later_llm_seconds"]) == (expected.first_llm, expected.later_llm)
+    assert (shown["kv_cache_speedup"], shown["trend"]) == (expected.speedup, expected.trend)
+    assert (shown["prompt_correlation"], shown["slope_ms_per_token"]) == pytest.approx(
+        (expected.prompts.correlation, 1000 * expected.prompts.slope)
+    )
+
+
+def test_the_first_call_of_a_long_session_is_not_forgotten():
+    """What came between it and the turns that are remembered is."""
+    sessions = Sessions()
+    for number in range(MAX_TURNS + 50):
+        sessions.add(turn(number * 2000, llm_ms=400 if number else 2000), 0.0)
+    (shown,) = map(session_json, sessions.active())
+    assert (shown["first_llm_seconds"], shown["later_llm_seconds"], shown["kv_cache_speedup"]) == (2.0, 0.4, 5.0)
+    assert shown["turns"] == MAX_TURNS + 50
+
+
+def test_a_call_of_several_in_a_turn():
+    """Their time and tokens are added up; the prompt is that of the first."""
+    own = row("", 0, 1000, span=1, parent=0, turn="answer", session="s1")
+    calls = [
+        row("llm", 500, 700, span=3, llm=LLM, input_tokens=300, cost_usd=0.5),
+        row("llm", 0, 400, span=2, llm=LLM, input_tokens=200, output_tokens=20),
+    ]
+    sessions = Sessions()
+    sessions.add(build(own, [own, *calls]), 0.0)
+    (one,) = sessions.active()
+    assert (one.latest[0].llm_seconds, one.latest[0].prompt_tokens) == (pytest.approx(0.6), 200)
+    assert (one.input_tokens, one.output_tokens, one.cost_usd) == (500, 20, 0.5)
+
+
+def test_a_session_is_found_by_its_id():
+    """In whatever service it runs."""
+    sessions = Sessions()
+    for service in ("bot", "other"):
+        sessions.add(turn(service=service), 0.0)
+    assert [one.service for one in sessions.find("s1")] == ["other", "bot"]
+    assert sessions.find("s9") == []
 
 
 def test_memory_is_bounded():
@@ -110,3 +175,12 @@ def test_memory_is_bounded():
         sessions.add(turn(session=f"s{number}"), float(number))
     assert [one.session for one in sessions.active()] == ["s3", "s2"]
     assert values(sessions, 4.0)[TOTAL] == {("bot", "completed"): 2}
+
+
+def test_the_counter_goes_on_from_a_former_run():
+    """What else was counted there is none of its business."""
+    sessions = Sessions(idle=10.0)
+    before = {(TOTAL, (("outcome", "completed"), ("service", "bot"))): 5.0, ("other_total", (("service", "bot"),)): 1.0}
+    sessions.restore(before)
+    sessions.add(turn(), 0.0)
+    assert values(sessions, 20.0)[TOTAL] == {("bot", "completed"): 6}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from traces import LLM, START_NS, row, span_id
 
+from otel_latency.aggregate.path import of
 from otel_latency.aggregate.stages import build
 from otel_latency.aggregate.turn import NO_ROOT, SKEWED, Sentence
 from otel_latency.aggregate.turn_view import turn_json
@@ -38,12 +39,28 @@ def test_a_turn_is_what_its_span_says():
     assert (told.stages, told.marks, told.revision) == ((), frozenset(), 0)
 
 
-def test_a_single_span_is_told_as_any_other():
+SINGLE = {
+    "a call": {"ttft": 0.2, "session": "s", "moments": {"warm": 100}},
+    "nothing told": {},
+    "sentences": {"sentences": "[[0, 0.3, null, null, null]]", "end_reason": "barge_in", "fallback": "canned"},
+    "the end of the user's speech": {"stt_delay": 1.2, "ttft": 0.2},
+    "what the user waited": {"e2e": 1.2},
+    "a failure": {"status": "timeout", "request_id": "r"},
+    "what is heard": {"name": "agent_speaking"},
+}
+
+
+@pytest.mark.parametrize("has_root", [True, False])
+@pytest.mark.parametrize("said", SINGLE.values(), ids=SINGLE)
+def test_a_single_span_is_told_as_any_other(said, has_root):
     """The short way for the most common of turns gives what the long way would."""
-    alone = row("llm", 0, 900, span=1, parent=0, turn="llm", llm=LLM, ttft=0.2, session="s", moments={"warm": 100})
+    said = dict(said)
+    name = said.pop("name", "llm")
+    alone = row(name, 0, 900, span=1, parent=0, turn="llm", llm=LLM, **said)
     other = row("", 0, 0, span=2, parent=1)
-    assert build(alone, [alone]) == build(alone, [alone, other])
-    assert shown(build(alone, [alone])) == [("llm", 0, 900, -1)]
+    root = alone if has_root else None
+    assert build(root, [alone], ["x"], 3) == build(root, [alone, other], ["x"], 3)
+    assert shown(build(root, [alone])) == [(name, 0, 900, -1)]
 
 
 @pytest.mark.parametrize("times", [(0, 0), (START_NS, 0), (0, START_NS)])
@@ -198,6 +215,34 @@ def test_other_tools_tell_of_the_same_run(spans, expected):
         "status": found["status"],
         "session": found["session"],
     } == expected
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(TESTDATA.glob("*.json"))])
+def test_every_milestone_of_another_tool_is_the_one_that_ours_tells(name):
+    """Of the same run: what both tell is the same moment, and the wait for the first audio has the same shares."""
+    ours, theirs = (decoded(one) for one in ("otel_latency", name))
+    shared = ours.milestones.keys() & theirs.milestones.keys()
+    assert "first_audio" in shared
+    assert {one: round(ours.milestones[one], 6) for one in shared} == {
+        one: round(theirs.milestones[one], 6) for one in shared
+    }
+    assert (
+        (exposed(theirs, "llm"), exposed(theirs, "tts")) == (exposed(ours, "llm"), exposed(ours, "tts")) == (700, 150)
+    )
+
+
+def decoded(name):
+    """The turn of a tool's trace."""
+    body = json.dumps(json.loads((TESTDATA / f"{name}.json").read_text())["spans"]).encode()
+    rows = [one for one in TraceDecoder().decode(body, is_json=True)[0] if not is_session(one)]
+    return build(next(one for one in rows if one[0].turn), rows)
+
+
+def exposed(told, stage) -> int:
+    """Milliseconds of a stage on the path to the first audio."""
+    graph = of(told)
+    shares = graph.exposed(graph.first("first_audio"))
+    return round(sum(ns for one, ns in zip(told.stages, shares, strict=True) if one.stage == stage) / MS)
 
 
 def is_session(one) -> bool:

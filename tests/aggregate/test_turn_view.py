@@ -8,12 +8,12 @@ import pytest
 from traces import LLM, START_NS, TRACE, row, span_id
 
 from otel_latency.aggregate.stages import build
-from otel_latency.aggregate.turn_view import EXPOSED, MILESTONES, observations, turn_json, turn_line
+from otel_latency.aggregate.turn_view import EXPOSED, MILESTONES, critical_text, observations, turn_json, turn_line
 
-ROOT = row("", 0, 900, span=1, parent=0, turn="answer", session="s1", ttft=0.3)
+ROOT = row("", 0, 900, span=1, parent=0, turn="answer", session="s1", request_id="r1", ttft=0.3)
 ROWS = [
     ROOT,
-    row("llm", 100, 700, span=2, llm=LLM, ttft=0.2, ttfs=0.3),
+    row("llm", 100, 700, span=2, llm=LLM, ttft=0.2, ttfs=0.3, input_tokens=512, cost_usd=0.002),
     row("tts", 450, 900, span=3, tts_ttfb=0.1, after=[(2, "first_sentence")]),
 ]
 START = START_NS / 1e9
@@ -31,6 +31,8 @@ def test_the_shape_of_a_turn():
     assert shown.pop("verdict").startswith("Overlapped: 1.05 s of work in 0.90 s")
     assert shown == {
         "trace_id": TRACE.hex(),
+        "span_id": span_id(1).hex(),
+        "request_id": "r1",
         "service": "bot",
         "turn": "answer",
         "session": "s1",
@@ -41,6 +43,8 @@ def test_the_shape_of_a_turn():
         "stages": [
             {
                 "span_id": span_id(2).hex(),
+                "parent_span_id": span_id(1).hex(),
+                "service": "bot",
                 "stage": "llm",
                 "start": at(100),
                 "end": at(700),
@@ -48,9 +52,19 @@ def test_the_shape_of_a_turn():
                 "milestones": {"first_token": 0.2, "first_sentence": 0.3},
                 "busy_seconds": 0.6,
                 "exposed_seconds": 0.3,
+                "llm": {
+                    "provider": "openai",
+                    "model": "gpt-4o",
+                    "task": None,
+                    "input_tokens": 512,
+                    "output_tokens": None,
+                    "cost_usd": 0.002,
+                },
             },
             {
                 "span_id": span_id(3).hex(),
+                "parent_span_id": span_id(1).hex(),
+                "service": "bot",
                 "stage": "tts",
                 "start": at(450),
                 "end": at(900),
@@ -83,7 +97,51 @@ def test_a_line_of_a_list():
     parts = ("stages", "critical_path", "overlap", "verdict")
     assert turn_line(build(ROOT, ROWS)) == {key: value for key, value in whole.items() if key not in parts}
     alone = row("", 0, 900, span=1, parent=0, turn="answer")
-    assert turn_line(build(alone, [alone]))["session"] is None
+    bare = turn_line(build(alone, [alone]))
+    assert (bare["session"], bare["request_id"]) == (None, None)
+
+
+def test_the_parent_of_a_stage_is_what_is_around_it():
+    """Another stage, else the turn, if its span came; a stage that is the turn itself has none."""
+    inner = row("search", 50, 90, span=3, parent=2)
+    spans = row("", 0, 100, span=1, parent=0, turn="answer"), row("retrieve", 0, 100, span=2), inner
+    one, two, three = (span_id(number).hex() for number in (1, 2, 3))
+    assert parents(build(spans[0], spans)) == {two: one, three: two}
+    assert parents(build(None, spans[1:])) == {two: None, three: two}
+    alone = row("transcribe", 0, 800, span=1, parent=0, turn="transcribe")
+    assert parents(build(alone, [alone])) == {one: None}
+
+
+def parents(turn):
+    return {stage["span_id"]: stage["parent_span_id"] for stage in turn_json(turn)["stages"]}
+
+
+TEXTS = {
+    "to the first audio": (ROWS, "llm 0.30 s (55 %), tts 0.10 s (18 %), unowned 0.15 s"),
+    "to the end where nothing is heard": (
+        [row("llm", 0, 890, span=2, llm=LLM)],
+        "llm 0.89 s (99 %), unowned 0.01 s",
+    ),
+    "the three that took most": (
+        [row(name, at, at + ms, span=at + 2) for name, at, ms in (("a", 0, 100), ("b", 100, 400), ("c", 500, 200))]
+        + [row("d", 700, 900, span=999)],
+        "b 0.40 s (44 %), c 0.20 s (22 %), d 0.20 s (22 %)",
+    ),
+    "no stages": ([], "unowned 0.90 s"),
+}
+
+
+@pytest.mark.parametrize(("rows", "text"), TEXTS.values(), ids=TEXTS)
+def test_a_turn_in_a_line_for_a_message(rows, text):
+    """Which stages took most of the wait, and what was nobody's."""
+    root = row("", 0, 900, span=1, parent=0, turn="answer")
+    assert critical_text(build(root, [root, *(one for one in rows if one[0].turn == "")])) == text
+
+
+def test_a_turn_that_took_no_time_is_told_in_no_words():
+    """There is nothing to be said of it."""
+    root = row("", 0, 0, span=1, parent=0, turn="answer")
+    assert critical_text(build(root, [root])) == ""
 
 
 def told(turn):

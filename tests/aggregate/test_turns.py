@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 from pathlib import Path
@@ -212,6 +213,19 @@ def test_memory_is_bounded_by_the_number_of_spans():
     assert dict(turns.dropped) == {"overflow": 1}
 
 
+def test_a_flood_leaves_nothing_behind():
+    """What was closed for want of room is not waited for, either, however many traces there were."""
+    turns = assembler(max_spans=100)
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(1, 5_000):
+        turns.add(of_trace(number), 0.0)
+        if not number % 100:
+            turns.close(0.1)
+    turns.close(0.1)
+    assert len(gc.get_objects()) - before < 100 * 20
+
+
 def test_memory_is_bounded_in_bytes():
     """Long texts count with their length."""
     turns = assembler(max_bytes=20_000)
@@ -229,6 +243,44 @@ def test_an_endless_trace_is_bounded():
         turns.add([row("tool", 0, 1, span=10 + number)], 0.0)
     assert turns.spans == 9
     assert turns.dropped["overflow"] == MAX_TRACE_SPANS + 1
+
+
+def test_a_span_that_another_turn_takes_over_is_in_one_of_them():
+    """Its parent never came, and the turn that it ran in is told only after another had been shown with it."""
+    turns = assembler()
+    turns.add([ROOT, row("lookup", 100, 300, span=7, parent=99)], 0.0)
+    assert names(turns.close(0.5).shown) == [("answer", ["lookup"])]
+    turns.add([row("", 0, 400, span=8, parent=0, turn="first")], 0.6)
+    assert sorted(names(turns.close(1.6).shown)) == [("answer", []), ("first", ["lookup"])]
+    assert sorted(names(turns.close(9.0).final)) == [("answer", []), ("first", ["lookup"])]
+    assert (turns.spans, turns.size_bytes, dict(turns.dropped)) == (0, 0, {})
+
+
+PHASES = {
+    "showing": (0.5, lambda closed: closed.shown),
+    "finishing": (20.0, lambda closed: closed.final),
+}
+
+
+@pytest.mark.parametrize(("due", "found"), PHASES.values(), ids=PHASES)
+def test_what_is_too_much_for_one_close_is_left_to_the_next(due, found):
+    """A burst holds nothing up for long, and nothing of it is lost."""
+    turns = assembler(per_close=10, max_spans=1000)
+    for number in range(1, 21):
+        turns.add(of_trace(number), 0.0)
+    if due > 1:
+        for _ in range(4):
+            turns.close(0.5)
+    counts = [len(found(turns.close(due))) for _ in range(5)]
+    assert counts == [5, 5, 5, 5, 0]
+
+
+def test_giving_up_is_bounded_as_well():
+    """Spans whose turn never came."""
+    turns = assembler(per_close=10)
+    for number in range(1, 26):
+        turns.add(of_trace(number)[:1], 0.0)
+    assert [len(turns.close(40.0).final) for _ in range(4)] == [10, 10, 5, 0]
 
 
 def test_what_came_last_is_in_the_final_turn():

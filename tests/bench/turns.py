@@ -3,7 +3,8 @@
 Traces of a voice pipeline (a turn of five stages with the milestones that our library sends), single calls outside of
 any turn, spans of an agent that never sends a root, and one session-long trace; each as rows, in the batches and with
 the ticks of an agent under 2,000 spans a second; young objects are looked at by the collector as seldom as there.
-Times are CPU times of this thread. Memory is what Python holds for the rows as well, at the most.
+Then how long a tick holds everything else up, under that load and when 8,000 spans come at once; and what deciding by
+trace id costs. Times are CPU times of this thread. Memory is what Python holds for the rows as well, at the most.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from otel_latency.aggregate.aggregator import Aggregator
 from otel_latency.aggregate.path import of
 from otel_latency.aggregate.sessions import Sessions
 from otel_latency.aggregate.stages import build
+from otel_latency.aggregate.turn_sampling import TraceSampling
 from otel_latency.aggregate.turn_view import observations, turn_json
 from otel_latency.aggregate.turns import TurnAssembler
 from otel_latency.records import LLMProfile, Profile, SpanRow
 
 RATE = 2_000
 TICK = 0.25
+BURST = 8_000
 BAR_US = 10.0
+BAR_MS = 25.0
 FASTER = 0.37
 START_NS = 1_795_260_000_000_000_000
 
@@ -92,11 +96,17 @@ class Pipeline:
         self.now = 0.0
         self.turns = 0
         self.most_bytes = 0
+        self.longest_close = self.longest_tick = 0.0
 
     def take(self, rows: list[SpanRow]) -> None:
         self.assembler.add(rows, self.now)
         self.now += TICK
-        self._finish(self.assembler.close(self.now).final)
+        begun = time.thread_time()
+        closed = self.assembler.close(self.now)
+        closing = time.thread_time() - begun
+        self._finish(closed.final)
+        self.longest_close = max(self.longest_close, closing)
+        self.longest_tick = max(self.longest_tick, time.thread_time() - begun)
         self.most_bytes = max(self.most_bytes, self.assembler.size_bytes)
 
     def flush(self) -> None:
@@ -110,9 +120,8 @@ class Pipeline:
         self.aggregator.fold(START_NS / 1e9 + self.now)
 
 
-def batches(trace: Trace, operations: int) -> Iterator[list[SpanRow]]:
+def batches(trace: Trace, operations: int, size: int = round(RATE * TICK)) -> Iterator[list[SpanRow]]:
     rng, rows = random.Random(1), []
-    size = round(RATE * TICK)
     number = made = 0
     while made < operations:
         new = trace(rng, number)
@@ -139,6 +148,30 @@ def cost(trace: Trace, operations: int) -> tuple[float, Pipeline]:
     return spent / spans * 1e6, pipeline
 
 
+def burst() -> Pipeline:
+    """All at once, and then ticks until all of it is final."""
+    pipeline = Pipeline()
+    (rows, *_) = batches(voice, BURST, BURST)
+    for _ in range(round(10 / TICK)):
+        pipeline.take(rows)
+        rows = []
+    return pipeline
+
+
+def deciding(max_rate: float) -> float:
+    """Microseconds a span for keeping or leaving it out."""
+    sampling, spent, spans = TraceSampling(max_rate=max_rate), 0.0, 0
+    now = 0.0
+    for rows in batches(voice, 100_000):
+        begun = time.thread_time()
+        sampling.kept(rows)
+        spent += time.thread_time() - begun
+        spans += len(rows)
+        now += TICK
+        sampling.tick(now)
+    return spent / spans * 1e6
+
+
 def memory(operations: int) -> tuple[float, float]:
     """MiB held at the most, and at the end without what is still wanted."""
     gc.collect()
@@ -159,9 +192,12 @@ def wrong(pipelines: int) -> tuple[int, int]:
     rng, sums, gains = random.Random(1), 0, 0
     for _ in range(pipelines):
         pipeline = random_pipeline(rng)
-        root, *stages = pipeline.rows()
-        rng.shuffle(stages)
-        turn = build(root, [*stages, root])
+        rows = pipeline.rows()
+        rng.shuffle(rows)
+        assembler = TurnAssembler()
+        for row in rows:
+            assembler.add([row], 0.0)
+        (turn,) = assembler.flush().final
         graph = of(turn)
         at = {stage.span_id: index for index, stage in enumerate(turn.stages)}
         reached = {(node.stage, node.name): number for number, node in enumerate(graph.nodes)}
@@ -192,6 +228,14 @@ def measure(arguments: argparse.Namespace) -> Iterator[Figure]:
         spent, pipeline = cost(trace, operations)
         detail = f"{pipeline.turns} turns, at most {pipeline.most_bytes / 2**20:.1f} MiB by its own estimate"
         yield Figure(f"{name}, per span", spent, "us", BAR_US, detail)
+        if trace is voice:
+            detail = f"{pipeline.longest_tick * 1e3:.1f} ms with all that follows"
+            yield Figure("its longest close", pipeline.longest_close * 1e3, "ms", BAR_MS, detail)
+    pipeline = burst()
+    detail = f"{pipeline.longest_tick * 1e3:.1f} ms with all that follows; {pipeline.turns} turns"
+    yield Figure(f"the longest close after {BURST:,} spans at once", pipeline.longest_close * 1e3, "ms", BAR_MS, detail)
+    yield Figure("deciding by trace, nothing left out, per span", deciding(2 * RATE), "us", 0.1)
+    yield Figure("deciding by trace, most left out, per span", deciding(RATE / 20), "us", 0.25)
     most, left = memory(arguments.operations // 10)
     yield Figure("memory at the most", most, "MiB", 40.0)
     yield Figure("memory after the last turn", left, "MiB", 8.0, "finished traces and sessions remembered")

@@ -1,7 +1,6 @@
-import pytest
-
 from otel_latency.insight.conversations import conversations, prompt_line
 from otel_latency.insight.requests import Request
+from otel_latency.significance.course import Course, course
 
 
 def request(start, llm_seconds, tokens=None, session=""):
@@ -10,36 +9,13 @@ def request(start, llm_seconds, tokens=None, session=""):
     )
 
 
-def test_kv_cache():
-    """The first request's LLM time over the median of the later ones."""
-    [found] = conversations([request(n, seconds, session="s") for n, seconds in enumerate([4.0, 1.0, 0.9, 1.1, 30.0])])
-    assert (4.0, pytest.approx(1.05), pytest.approx(4 / 1.05)) == (found.first_llm, found.later_llm, found.speedup)
-
-
-def test_prompts():
-    """LLM time grows with the prompt by the slope of the line through them."""
-    requests = [request(n, 0.2 + 0.0015 * tokens, tokens, "s") for n, tokens in enumerate([100, 900, 400, 250])]
-    [found] = conversations(requests)
-    assert pytest.approx((0.0015, 0.2, 1.0)) == found.prompts
-    assert found.prompts == prompt_line([*requests, request(9, 5.0), request(10, None, 100)])
-
-
-TRENDS = {
-    "slower and slower": ([9.0, *(1.0 + 0.1 * n for n in range(10))], "slower", 0.1),
-    "faster": ([1.0, *(3.0 - 0.1 * n for n in range(10))], "faster", -0.1),
-    "to and fro": ([9.0, *([1.0, 1.2] * 6)], "steady", None),
-    "all alike": ([9.0] * 12, "steady", None),
-    "too short to tell": ([9.0, *(1.0 + n for n in range(7))], "unknown", 1.0),
-}
-
-
-@pytest.mark.parametrize(("taken", "trend", "slope"), TRENDS.values(), ids=TRENDS)
-def test_trend(taken, trend, slope):
-    """The trend is that of the later requests, if there are enough of them."""
-    [found] = conversations([request(n, seconds, session="s") for n, seconds in enumerate(taken)])
-    assert trend == found.trend
-    if slope is not None:
-        assert pytest.approx(slope) == found.per_request
+def test_course():
+    """Each session is told with the course of its own requests, in the order of time."""
+    requests = [request(n, 0.2 + 0.0015 * tokens, tokens, "s") for n, tokens in enumerate([900, 100, 400, 250])]
+    [found, _] = conversations([*reversed(requests), request(2.5, 9.0, 5, "t")])
+    told = Course(*(getattr(found, field) for field in Course._fields))
+    assert course([(one.prompt_tokens, one.llm_seconds) for one in requests]) == told
+    assert prompt_line(requests) == told.prompts
 
 
 def test_order():
@@ -57,16 +33,6 @@ def test_without_session():
     assert [3, 1] == [len(one.requests) for one in found]
 
 
-def test_no_model():
-    """Sessions that asked no model are counted, and nothing is made up."""
-    [found] = conversations([request(1, None, session="s"), request(2, None, session="s")])
-    expected = (None, None, None, None, "unknown", None)
-    assert expected == (
-        found.first_llm,
-        found.later_llm,
-        found.speedup,
-        found.prompts,
-        found.trend,
-        found.per_request,
-    )
+def test_nobody():
+    """No requests are no sessions."""
     assert [] == conversations([])
