@@ -1,1 +1,1 @@
-"""The past, in one SQLite file: operations, sketches by the minute and the quarter of an hour, alerts, counters."""
+"""The past, in one SQLite file: operations, turns, sketches by minute and by quarter of an hour, alerts, states."""

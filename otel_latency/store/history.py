@@ -1,12 +1,12 @@
 """History as the agent sees it: handed over at no cost, written in batches by a thread, asked without blocking.
 
-    spans, alerts, counters --add--> batch --once a second--> writer thread --> database
-    minutes of series --a few at each tick--^                  ^-- questions, maintenance in small steps
+    spans, turns, alerts, counters --add--> batch --once a second--> writer thread --> database
+    minutes of series -----a few at each tick--^                      ^-- questions, maintenance in small steps
 
 What has been written survives the end of the process, however that comes. A second at most waits unwritten, and
 `MAX_WAITING` of each sort: when the disk does not keep up, new ones are dropped and counted.
 
-Cost on the event loop: 0.1 us a span; 15 us a minute of a series.
+Cost on the event loop: 0.1 us a span or a turn; 15 us a minute of a series.
 """
 
 from __future__ import annotations
@@ -14,24 +14,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from array import array
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Final, TypeVar
 
+from otel_latency.aggregate.turn import Turn
+from otel_latency.aggregate.turn_view import turn_json, turn_line
 from otel_latency.clock import Clock
 from otel_latency.records import Alert, Family, Labels, SpanRow
-from otel_latency.store import alerts, counters, lines, operations, selector
+from otel_latency.store import alerts, counters, lines, operations, selector, states, turns
 from otel_latency.store.database import Batch, Database
-from otel_latency.store.operations import Filter
+from otel_latency.store.operations import Durations, Filter
 from otel_latency.store.shapes import JSONObject
 from otel_latency.store.windows import Harvest, Minutes
 
 FILE: Final = "history.db"
 WRITE_EVERY: Final = 1.0
 MAX_WAITING: Final = 16_384
+MAX_WAITING_TURNS: Final = 2_048
+"""They are larger: some 5 KiB each."""
+View = Callable[[Turn], Mapping[str, object]]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -40,7 +46,7 @@ class History:
     """`start` first, then `tick` at every tick and `maintain` every minute, `close` last.
 
     *minutes* tells what each series saw in a given Unix minute. It is asked, and looked through step by step, on the
-    event loop, while series come and go.
+    event loop, while series come and go. *document* and *line* show a turn; they are called on the writer's thread.
     """
 
     def __init__(
@@ -52,14 +58,20 @@ class History:
         max_bytes: int,
         clock: Clock,
         minutes: Minutes = lambda _: (),
+        document: View = turn_json,
+        line: View = turn_line,
     ) -> None:
         self._clock = clock
+        self._document = document
+        self._line = line
+        self._detail = detail
         self._database = Database(
             folder / FILE, detail=detail, aggregate=aggregate, max_bytes=max_bytes, monotonic=clock.monotonic
         )
         self._harvest = Harvest(minutes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="otel-latency-history")
         self._batch = Batch()
+        self._states: dict[str, bytes] = {}
         self._counted: dict[tuple[str, Labels], float] = {}
         self._writing: asyncio.Task[None] | None = None
         self._written = float("-inf")
@@ -100,6 +112,19 @@ class History:
         """Keep finished spans, none of them twice."""
         self._take(self._batch.spans, spans)
 
+    def add_turns(self, finished: Sequence[Turn]) -> None:
+        """Keep turns that are final; one that was kept before, by its trace and span, is kept as it is now."""
+        self._take(self._batch.turns, finished, MAX_WAITING_TURNS)
+
+    def keep(self, name: str, state: bytes) -> None:
+        """Keep a state over restarts, in place of the one before; the last one of a second is written.
+
+        Raises ValueError for one larger than `states.MAX_BYTES`.
+        """
+        if len(state) > states.MAX_BYTES:
+            raise ValueError(f"the state {name!r} has {len(state)} bytes, more than {states.MAX_BYTES}")
+        self._states[name] = state
+
     def tell(self, told: Sequence[Alert]) -> None:
         """Keep what alerts tell, as it is told to notifiers."""
         self._take(self._batch.alerts, told)
@@ -118,7 +143,7 @@ class History:
         """Collect minutes that are over, and write what waits when it is time. *now* is Unix seconds."""
         self._take(self._batch.minutes, self._harvest.tick(now))
         is_due = self._clock.monotonic() - self._written >= WRITE_EVERY
-        if is_due and self._is_open and len(self._batch) and self._writing is None:
+        if is_due and self._is_open and (len(self._batch) or self._states) and self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="history:write")
 
     async def written(self) -> None:
@@ -127,7 +152,10 @@ class History:
             await asyncio.wait([self._writing])
 
     async def maintain(self) -> None:
-        """Merge and delete, in steps between which others have their turn."""
+        """Merge and delete, in steps between which others have their turn.
+
+        A history that is in memory goes to the disk first, where that has become possible.
+        """
         if not self._is_open:
             return
         try:
@@ -142,7 +170,7 @@ class History:
         if self._is_open:
             await self.written()
             self._batch.minutes += self._harvest.rest(self._clock.time())
-            if len(self._batch):
+            if len(self._batch) or self._states:
                 await self._write()
             self._is_open = False
             await self._on_thread(self._database.close)
@@ -161,8 +189,13 @@ class History:
     # --- questions: each answers with a plain dict, or raises ValueError, ExpressionError or TimeoutError ----------
 
     async def history(self, series: str, since: float, until: float, step: float | None = None) -> JSONObject:
-        """`/api/v1/history`: the lines of the series that a selector means."""
+        """`/api/v1/history`: the lines of the series that a selector means, up to now."""
         wanted = selector.parse(series)
+        unfinished = self._harvest.unfinished(self._clock.time(), wanted)
+        if unfinished and self._is_open:
+            self._take(self._batch.minutes, unfinished)
+            await self.written()
+            await self._write()
         return await self.ask(lambda connection: lines.history(connection, wanted, since, until, step))
 
     async def operations(self, which: Filter, limit: int = 100) -> JSONObject:
@@ -177,11 +210,46 @@ class History:
         """`/api/v1/sessions`."""
         return await self.ask(lambda connection: operations.sessions(connection, which, limit))
 
-    async def durations(
-        self, which: Filter, by: Sequence[str] = ("provider", "model"), limit: int = 5000
-    ) -> dict[tuple[str, ...], array[float]]:
+    async def durations(self, which: Filter, by: Sequence[str] = ("provider", "model"), limit: int = 5000) -> Durations:
         """What comparisons begin with: the newest successful durations of each group."""
-        return await self.ask(lambda connection: operations.durations(connection, which, by, limit))
+        found = await self.ask(lambda connection: operations.durations(connection, which, by, limit))
+        kept_from = self._clock.time() - self._detail
+        if self._database.dropped["operations"]:
+            kept_from = max(kept_from, await self.ask(operations.oldest))
+        return found._replace(complete_from=max(found.complete_from, kept_from))
+
+    async def turns(
+        self,
+        limit: int = 100,
+        *,
+        since: float = 0.0,
+        until: float = inf,
+        session: str = "",
+        service: str = "",
+        status: str = "",
+        slower_than: float = 0.0,
+    ) -> JSONObject:
+        """`/api/v1/turns`: the newest that ended from *since* on and before *until*, as lines."""
+        which = {"session": session, "service": service, "status": status}
+
+        def shown(connection: sqlite3.Connection) -> list[Mapping[str, object]]:
+            found = turns.newest(connection, limit, since=since, until=until, slower_than=slower_than, **which)
+            return [self._line(turn) for turn in found]
+
+        return {"turns": await self.ask(shown)}
+
+    async def turn(self, trace_id: str, span_id: str = "") -> JSONObject | None:
+        """`/api/v1/turns/{trace_id}`: the newest turn of that trace id, or else of that request id; None for none."""
+
+        def shown(connection: sqlite3.Connection) -> JSONObject | None:
+            found = turns.find(connection, trace_id, span_id)
+            return None if found is None else dict(self._document(found))
+
+        return await self.ask(shown)
+
+    async def kept(self, name: str) -> bytes | None:
+        """The state that was kept last under that name, and is whole; None for none."""
+        return self._states.get(name) or await self.ask(lambda connection: states.read(connection, name))
 
     async def alerts(self, since: float, until: float, limit: int = 100) -> JSONObject:
         """Episodes of alerts."""
@@ -198,20 +266,31 @@ class History:
 
     async def _write(self) -> None:
         batch, self._batch = self._batch, Batch()
+        waiting, self._states = self._states, {}
         self._written = self._clock.monotonic()
+        now, database = self._clock.time(), self._database
         try:
-            await self._on_thread(lambda: self._database.write(batch, self._clock.time()))
-        except (sqlite3.Error, ValueError, OverflowError) as error:
-            self._lost["disk"] += len(batch)
-            self._counted.clear()
-            self._tell_fault(error)
-        else:
-            self._disk_fault = ""
+            is_written = [await self._attempt(lambda: database.write(batch, now), len(batch))]
+            for name, state in waiting.items():
+                is_written.append(await self._attempt(partial(database.keep, name, state, now), 1))
+            if all(is_written):
+                self._disk_fault = ""
         finally:
             self._writing = None
 
-    def _take(self, waiting: list[T], new: Sequence[T]) -> None:
-        room = MAX_WAITING - len(waiting)
+    async def _attempt(self, write: Callable[[], None], rows: int) -> bool:
+        """Whether it was written; else that is told, and the rows counted."""
+        try:
+            await self._on_thread(write)
+        except (sqlite3.Error, ValueError, OverflowError) as error:
+            self._lost["disk"] += rows
+            self._counted.clear()
+            self._tell_fault(error)
+            return False
+        return True
+
+    def _take(self, waiting: list[T], new: Sequence[T], most: int = MAX_WAITING) -> None:
+        room = most - len(waiting)
         if len(new) > room:
             self._lost["queue"] += len(new) - room
         waiting += new[:room]

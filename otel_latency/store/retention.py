@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from math import ceil, inf
 from typing import Final
 
 from otel_latency.store.schema import PAGE_BYTES
@@ -19,6 +20,7 @@ FUTURE: Final = 86_400
 """What lies further ahead than that comes from a wrong clock, and is too old as well."""
 ROWS: Final = 500
 """Deleted at a time."""
+_DETAIL: Final = ("operations", "turns")
 CROWDED: Final = 0.95
 ROOMY: Final = 0.90
 """Shares of the room: above the first the oldest rows go until the second is reached."""
@@ -28,20 +30,24 @@ def expire(connection: sqlite3.Connection, now: float, detail: float, aggregate:
     """Delete what is older than *detail* or *aggregate* seconds; a short transaction at each step."""
     horizon = _advance(connection, now)
     yield
-    yield from _expire_operations(connection, horizon - detail, horizon + FUTURE)
+    for table in _DETAIL:
+        yield from _expire_detail(connection, table, horizon - detail, horizon + FUTURE)
     yield from _expire_windows(connection, "minutes", (horizon - detail) // MINUTE, (horizon + FUTURE) // MINUTE)
     yield from _expire_windows(connection, "quarters", (horizon - aggregate) // QUARTER, (horizon + FUTURE) // QUARTER)
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("DELETE FROM alerts WHERE started < ?", (horizon - aggregate,))
         connection.execute("DELETE FROM counters WHERE changed < ?", (horizon - aggregate,))
+        connection.execute("DELETE FROM states WHERE saved < ?", (horizon - aggregate,))
     yield
 
 
 def shrink(connection: sqlite3.Connection, room: int, dropped: Counter[str]) -> Iterator[None]:
     """Where the *room*, in bytes, is nearly full: delete what is oldest, and count it in *dropped* by table.
 
-    Operations go first, then minutes, then quarters: what takes most room and would have been kept the shortest.
+    Operations and turns go first, then minutes, then quarters: what takes most room and would have been kept the
+    shortest. Of operations and turns those go that reach back further, so that both begin at one time: a turn that is
+    found has its operations, and neither sort starves the other. States stay.
     """
     if used_bytes(connection) <= CROWDED * room:
         return
@@ -62,7 +68,7 @@ def give_back(connection: sqlite3.Connection, room: int) -> Iterator[None]:
 
 def delete_oldest(connection: sqlite3.Connection, rows: int, dropped: Counter[str]) -> int:
     """Delete that many rows of the first table that has any; how many they were."""
-    for table, order in (("operations", "ended"), ("minutes", "id"), ("quarters", "id"), ("alerts", "started")):
+    for table, order in (_longest(connection), ("minutes", "id"), ("quarters", "id"), ("alerts", "started")):
         count = connection.execute(
             f"DELETE FROM {table} WHERE id IN (SELECT id FROM {table} ORDER BY {order} LIMIT ?)",  # noqa: S608
             (rows,),
@@ -71,6 +77,22 @@ def delete_oldest(connection: sqlite3.Connection, rows: int, dropped: Counter[st
             dropped[table] += count
             return count
     return 0
+
+
+def make_room(connection: sqlite3.Connection, rows: int, dropped: Counter[str]) -> bool:
+    """Delete at least so many of the oldest rows, in one transaction; whether there were any."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        return sum(delete_oldest(connection, ROWS, dropped) for _ in range(ceil(rows / ROWS))) > 0
+
+
+def _longest(connection: sqlite3.Connection) -> tuple[str, str]:
+    """Whichever of operations and turns reaches back further."""
+    oldest = {}
+    for table in _DETAIL:
+        (ended,) = connection.execute(f"SELECT min(ended) FROM {table}").fetchone()  # noqa: S608
+        oldest[table] = inf if ended is None else ended
+    return min(_DETAIL, key=lambda table: oldest[table]), "ended"
 
 
 def forget_series(connection: sqlite3.Connection) -> int:
@@ -95,12 +117,12 @@ def _advance(connection: sqlite3.Connection, now: float) -> int:
     return horizon
 
 
-def _expire_operations(connection: sqlite3.Connection, oldest: float, latest: float) -> Iterator[None]:
+def _expire_detail(connection: sqlite3.Connection, table: str, oldest: float, latest: float) -> Iterator[None]:
     for condition, limit in (("ended < ?", oldest), ("ended > ?", latest)):
         found = ROWS
         while found == ROWS:
-            chosen = f"SELECT id FROM operations WHERE {condition} ORDER BY ended LIMIT ?"  # noqa: S608
-            found = connection.execute(f"DELETE FROM operations WHERE id IN ({chosen})", (limit, ROWS)).rowcount  # noqa: S608
+            chosen = f"SELECT id FROM {table} WHERE {condition} ORDER BY ended LIMIT ?"  # noqa: S608
+            found = connection.execute(f"DELETE FROM {table} WHERE id IN ({chosen})", (limit, ROWS)).rowcount  # noqa: S608
             yield
 
 

@@ -54,8 +54,10 @@ def _rows(source: sqlite3.Connection, table: str) -> Iterator[tuple[object, ...]
 
 
 def _write(into: sqlite3.Connection, table: str, rows: Sequence[tuple[object, ...]]) -> int:
-    """How many of *rows* the new file took: not those that break its rules."""
+    """How many of *rows* the new file took: not those that break its rules, nor those of an older version's table."""
     before = into.total_changes
+    if len(rows[0]) != len(into.execute(f"SELECT * FROM {table} LIMIT 0").description):  # noqa: S608
+        return 0
     places = ", ".join("?" * len(rows[0]))
     with into:
         into.execute("BEGIN IMMEDIATE")

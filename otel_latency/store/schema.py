@@ -2,7 +2,8 @@
 
 Times are Unix seconds; slots are Unix minutes, or quarters of an hour, since 1970. Rows of one table come in the order
 of time, so that what is oldest lies together and leaves whole pages behind. A window of a series has a row for each
-run of the agent that saw part of it, so that writing it again replaces what this run knew and nothing else.
+run of the agent that saw part of it, so that writing it again replaces what this run knew and nothing else. What many
+operations and turns share, their profile and their session, is a row of its own, with the time when it was last met.
 
 The file belongs to one connection: SQLite before 3.51.3 may damage a file that two of them write at once.
 """
@@ -20,7 +21,10 @@ JOURNAL_BYTES: Final = 1 << 20
 CACHE_BYTES: Final = 2 << 20
 CHECK_BYTES: Final = 1 << 30
 """Larger files are not checked at the start, since that takes 1.5 s a GiB and cannot be left in the middle."""
-TABLES: Final = ("series", "counters", "progress", "alerts", "quarters", "minutes", "operations")
+TABLES: Final = (
+    *("series", "counters", "progress", "states", "alerts", "quarters", "minutes"),
+    *("profiles", "sessions", "turns", "operations"),
+)
 """What is saved first when time is short stands first."""
 
 _APPLICATION_ID: Final = 0x6F6C6869  # "olhi"
@@ -100,7 +104,81 @@ CREATE TABLE counters (
 CREATE TABLE progress (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, value INTEGER NOT NULL);
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+_SECOND: Final = """
+CREATE TABLE profiles (
+    id INTEGER PRIMARY KEY,
+    service TEXT NOT NULL,
+    turn TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    is_llm INTEGER NOT NULL,
+    operation TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    task TEXT NOT NULL,
+    status TEXT NOT NULL,
+    error_type TEXT NOT NULL,
+    seen INTEGER NOT NULL,
+    UNIQUE (service, turn, stage, is_llm, operation, provider, model, task, status, error_type)
+);
+CREATE TABLE sessions (id INTEGER PRIMARY KEY, session TEXT NOT NULL UNIQUE, seen INTEGER NOT NULL);
+INSERT INTO profiles (
+    service, turn, stage, is_llm, operation, provider, model, task, status, error_type, seen
+) SELECT service, turn, stage, is_llm, operation, provider, model, task, status, error_type, max(ended)
+    FROM operations GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+INSERT INTO sessions (session, seen) SELECT session, max(ended) FROM operations WHERE session != '' GROUP BY 1;
+ALTER TABLE operations RENAME TO operations_1;
+DROP INDEX operations_by_time;
+CREATE TABLE operations (
+    id INTEGER PRIMARY KEY,
+    ended REAL NOT NULL,
+    duration REAL NOT NULL,
+    profile_id INTEGER NOT NULL,
+    session_id INTEGER,
+    first_token REAL,
+    first_audio REAL,
+    input_tokens INTEGER,
+    output_tokens INTEGER,
+    retries INTEGER,
+    cost_usd REAL,
+    trace_id BLOB NOT NULL,
+    span_id BLOB NOT NULL
+);
+INSERT INTO operations
+    SELECT operations_1.id, ended, duration, profiles.id, sessions.id, first_token, first_audio, input_tokens,
+        output_tokens, retries, cost_usd, trace_id, span_id
+    FROM operations_1
+    JOIN profiles USING (service, turn, stage, is_llm, operation, provider, model, task, status, error_type)
+    LEFT JOIN sessions USING (session)
+    ORDER BY operations_1.id;
+CREATE INDEX operations_by_time ON operations (ended);
+DROP TABLE operations_1;
+CREATE TABLE turns (
+    id INTEGER PRIMARY KEY,
+    ended REAL NOT NULL,
+    duration REAL NOT NULL,
+    profile_id INTEGER NOT NULL,
+    session_id INTEGER,
+    request_id,
+    trace_id BLOB NOT NULL,
+    span_id BLOB NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE INDEX turns_by_time ON turns (ended);
+CREATE INDEX turns_by_request ON turns (request_id) WHERE request_id IS NOT NULL;
+CREATE UNIQUE INDEX turns_by_span ON turns (trace_id, span_id);
+CREATE TABLE states (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    saved REAL NOT NULL,
+    part INTEGER NOT NULL,
+    parts INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    UNIQUE (name, saved, part)
+);
+"""
+"""Texts that very many operations share are written once, which halves an operation's room; turns and states begin."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND)
 """Statements that lead from each version of the tables to the next; a file's version is how many it has had."""
 
 

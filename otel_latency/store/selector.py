@@ -12,7 +12,8 @@ from otel_latency.errors import ExpressionError
 
 MAX_CHARACTERS: Final = 4096
 _NAME: Final = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*")
-_MATCHER: Final = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(!=|=~|!~|=)\s*("(?:[^"\\]|\\.)*")\s*')
+_QUOTED: Final = r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*[']"""
+_MATCHER: Final = re.compile(rf"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(!=|=~|!~|=)\s*({_QUOTED})\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,14 @@ def _matchers(text: str, at: int) -> tuple[tuple[str, str, bool], ...]:
 
 
 def _unquoted(quoted: str, at: int) -> str:
+    if quoted[0] == "'":
+        quoted = '"' + re.sub(r"""\\'|\\.|\"""", _requoted, quoted[1:-1]) + '"'
     try:
         return str(json.loads(quoted, strict=False))
     except ValueError as error:
         raise ExpressionError("the text is not quoted well: write a backslash as two", at) from error
+
+
+def _requoted(found: re.Match[str]) -> str:
+    """What needs another form between double quotes than between single ones."""
+    return {"\\'": "'", '"': '\\"'}.get(found[0], found[0])

@@ -15,10 +15,11 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from otel_latency.records import Labels
 from otel_latency.sketch import Sketch
+from otel_latency.store.selector import Selector
 
 MINUTE: Final = 60
 QUARTER: Final = 900
@@ -216,8 +217,22 @@ def _merge_series(transaction: sqlite3.Connection, series: int, quarter: int) ->
         )
 
 
-Minutes = Callable[[int], Iterable[tuple[str, Labels, Window | None]]]
-"""Given a Unix minute: the name and labels of every series, and what it saw then, if anything."""
+class Extent(Protocol):
+    """What a gauge did in a minute, whoever counted it: `Range` does, and any other class with these."""
+
+    @property
+    def count(self) -> int: ...
+    @property
+    def sum(self) -> float: ...
+    @property
+    def minimum(self) -> float: ...
+    @property
+    def maximum(self) -> float: ...
+
+
+Seen = Sketch | Extent | None
+Minutes = Callable[[int], Iterable[tuple[str, Labels, Seen]]]
+"""Given a Unix minute: the name and labels of every series, and what it saw then, if anything. See `Harvest`."""
 
 
 class Harvest:
@@ -225,6 +240,15 @@ class Harvest:
 
     *minutes* is asked for the minute that has just ended, and again for the `AGAIN` ones before it, since spans come
     late; a window that has not grown since, or that begins to be forgotten, is not taken twice.
+
+    What *minutes* is to answer with: an iterable, best a generator, of triples. A name as in /metrics; labels as a
+    tuple of (name, value) pairs, in one order for the series' life; and a `Sketch` of a latency, an `Extent` of a
+    gauge, or None for a series that saw nothing, which counts as a step. So chains of several sources do:
+
+        minutes=lambda slot: chain(aggregator.minutes(slot), samples.minutes(slot))
+
+    It is read step by step over many ticks, in which series come and go: begin with `list(...)` of a dictionary that
+    changes. What is taken is copied, so it may be what goes on growing.
     """
 
     AGAIN: Final = 4
@@ -250,6 +274,19 @@ class Harvest:
         running = int(now) // MINUTE
         return [one for one in self._walk(range(running, running - self.AGAIN - 2, -1)) if one]
 
+    def unfinished(self, now: float, wanted: Selector) -> list[Minute]:
+        """What the running minute and the one before have seen by now of the *wanted* series, beyond what was taken."""
+        found = []
+        for slot in (int(now) // MINUTE - 1, int(now) // MINUTE):
+            counts = self._counts.setdefault(slot, {})
+            for name, labels, window in self._minutes(slot):
+                if window is None or name != wanted.name or not wanted.matches(dict(labels)):
+                    continue
+                if window.count > counts.get((name, labels), 0):
+                    counts[name, labels] = window.count
+                    found.append(Minute(name, labels, slot, _copied(window)))
+        return found
+
     def _walk(self, slots: range) -> Iterator[Minute | None]:
         """For each window what is to be written of it, if anything."""
         self._counts = {slot: self._counts.get(slot, {}) for slot in slots}
@@ -260,4 +297,10 @@ class Harvest:
                     yield None
                 else:
                     counts[name, labels] = window.count
-                    yield Minute(name, labels, slot, window.copy() if isinstance(window, Sketch) else window)
+                    yield Minute(name, labels, slot, _copied(window))
+
+
+def _copied(window: Sketch | Extent) -> Window:
+    if isinstance(window, Sketch):
+        return window.copy()
+    return Range(window.count, window.sum, window.minimum, window.maximum)

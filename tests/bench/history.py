@@ -1,16 +1,16 @@
 """A month of a hundred series at one operation a second each, written, kept within its room, and asked.
 
 The first weeks are written as quarters of an hour, the last two days minute by minute as the agent does it, merged and
-deleted by the same maintenance, and the last hours with every operation besides, so that the cap on bytes is reached.
-Time is simulated; what is measured is real: the file, the errors against the exact nearest rank, the seconds of an
-answer, how late a loop's timers are while history is deleted, CPU time on the loop and on all threads, and memory.
+deleted by the same maintenance, and the last hours with every operation and turn besides (voice turns of five stages,
+six operations each), so that the cap on bytes is reached. Time is simulated; what is measured is real: the file, the
+errors against the exact nearest rank, the seconds of an answer, how late a loop's timers are while history is deleted,
+CPU time on the loop and on the writer's thread, and memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import tempfile
 import time
@@ -22,8 +22,10 @@ from pathlib import Path
 
 import psutil
 from bench.report import Figure, run
+from bench.turns import voice
 
-from otel_latency.records import LLMProfile, Profile
+from otel_latency.aggregate.stages import build
+from otel_latency.records import SpanRow
 from otel_latency.sketch import Sketch
 from otel_latency.store import windows
 from otel_latency.store.history import FILE, History
@@ -35,13 +37,15 @@ MAX_BYTES = 256 << 20
 DAY = 86_400
 POOL = 200
 MINUTES_DAYS = 2
-OPERATIONS_HOURS = 4
+OPERATIONS_HOURS = 3
+PER_TURN = 6
+"""Operations of a voice turn."""
+STATE = random.Random(1).randbytes(8 << 20)
 DRAWS = (
     lambda rng: rng.lognormvariate(-1, 1),
     lambda rng: rng.gauss(0.1, 0.01) if rng.random() < 0.7 else abs(rng.gauss(2.5, 0.25)) + 1e-3,
     lambda rng: 0.01 * rng.paretovariate(1.2),
 )
-PROFILE = Profile("support-bot", stage="llm", llm=LLMProfile("openai", "gpt-4o", "draft_reply", "chat"))
 
 
 class World:
@@ -96,7 +100,10 @@ class Simulation:
             minutes=lambda slot: self.slot.get(slot, []),
         )
         self.loop_seconds = 0.0
+        self.turns_seconds = 0.0
+        self.writer_seconds = 0.0
         self.operations = 0
+        self.turns = 0
         self.largest = 0
         self.sketches = 0
 
@@ -123,9 +130,15 @@ class Simulation:
     async def write_days(self) -> None:
         """Minute by minute, with maintenance every minute."""
         while self.clock.time() < self.end:
-            if self.clock.time() <= self.end - OPERATIONS_HOURS * 3600:
+            with_operations = self.clock.time() >= self.end - OPERATIONS_HOURS * 3600
+            if not with_operations:
                 self.sketches = self.history.size_bytes
-            await self.write_minute(with_operations=self.clock.time() >= self.end - OPERATIONS_HOURS * 3600)
+            begun = await self.writer_time()
+            await self.write_minute(with_operations=with_operations)
+            self.writer_seconds += (await self.writer_time() - begun) * with_operations
+
+    async def writer_time(self) -> float:
+        return await self.history.ask(lambda _: time.thread_time())
 
     async def write_minute(self, *, with_operations: bool) -> None:
         slot = int(self.clock.time()) // 60
@@ -136,27 +149,50 @@ class Simulation:
             ]
         }
         for _ in range(10):
-            spans = self.spans(6 * len(self.world.labels)) if with_operations else []
+            traces = self.traces(6 * len(self.world.labels) // PER_TURN) if with_operations else ()
+            spans, turns = [], []
+            for rows in traces:
+                spans += rows
+                turns.append(build(rows[-1], rows))
+                await asyncio.sleep(0)  # timers that others measure are not to wait for the simulation
             self.clock.step(6)
             await self.clock.advance(1)
             self.clock.step(-1)
             before = time.thread_time()
+            self.history.add_turns(turns)
+            between = time.thread_time()
             self.history.add(spans)
             self.history.tick(self.clock.time())
-            self.loop_seconds += time.thread_time() - before
+            self.loop_seconds += time.thread_time() - between
+            self.turns_seconds += between - before
             self.operations += len(spans)
+            self.turns += len(turns)
             await self.history.written()
         await self.history.maintain()
         self.largest = max(self.largest, disk_bytes(self.folder))
 
-    def spans(self, count: int) -> list:
-        now = int(self.clock.time() * 1e9)
-        random_bytes = os.urandom(24 * count)
-        measures = {"ttft": 0.21, "input_tokens": 512.0, "output_tokens": 90.0, "session": f"session-{now // 10**11}"}
+    def traces(self, count: int) -> Iterator[list[SpanRow]]:
+        """The spans of voice turns that end now, a hundred turns a session."""
+        now, rng = int(self.clock.time() * 1e9), self.world.rng
+        return (self.moved(voice(rng, 0), now + 1000 * number) for number in range(count))
+
+    def moved(self, rows: list[SpanRow], end_ns: int) -> list[SpanRow]:
+        """With their last end at *end_ns*, and times that are not round."""
+        rng, shift = self.world.rng, end_ns - rows[-1][5]
+        session = f"session-{(self.turns + rng.randrange(1000)) // 100:08}"
         return [
-            (PROFILE, random_bytes[at : at + 16], random_bytes[at + 16 : at + 24], b"", now - 10**9, now + at, measures)
-            for at in range(0, 24 * count, 24)
+            (profile, trace, span, parent, start + shift, end + shift, _drawn(rng, said, session))
+            for profile, trace, span, parent, start, end, said in (
+                (*row[:4], row[4] - rng.randrange(10**6), row[5] - rng.randrange(10**6), row[6]) for row in rows
+            )
         ]
+
+
+def _drawn(rng: random.Random, said: dict[str, float | str] | None, session: str) -> dict[str, float | str]:
+    drawn = {
+        name: value + rng.random() * 1e-2 if isinstance(value, float) else value for name, value in (said or {}).items()
+    }
+    return drawn | {"session": session}
 
 
 def disk_bytes(folder: Path) -> int:
@@ -212,15 +248,16 @@ async def figures(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
     await simulation.write_days()
     spent = time.process_time() - begun
     gained = process.memory_info().rss - before
+    writer = 1e6 * simulation.writer_seconds / simulation.operations
     found = [
         Figure("largest size on disk, journal and ballast included", simulation.largest / 2**20, "MiB", 256.0),
         Figure("of it sketches", simulation.sketches / 2**20, "MiB"),
-        Figure(
-            "CPU time on the loop for each operation", 1e6 * simulation.loop_seconds / simulation.operations, "us", 10
-        ),
+        Figure("CPU time on the loop for an operation", 1e6 * simulation.loop_seconds / simulation.operations, "us", 2),
+        Figure("CPU time on the loop for a turn", 1e6 * simulation.turns_seconds / simulation.turns, "us", 2),
+        Figure("CPU time of the writer for an operation and its share of a turn", writer, "us", 20),
         Figure("CPU time of two days on all threads", spent, "s", detail=f"{simulation.operations} operations"),
+        *await sizes(simulation),
     ]
-    found.append(await kept(simulation))
     worst = [error async for error in errors(simulation, arguments.days)]
     found.append(
         Figure("worst relative error of a percentile of a window", 100 * max(worst), "%", 0.55, f"{len(worst)}")
@@ -231,17 +268,42 @@ async def figures(arguments: argparse.Namespace, folder: Path) -> list[Figure]:
     found.append(
         Figure(f"summary of {MAX_ROWS} operations", await answered(lambda: history.summary(Filter())), "ms", 3000)
     )
+    found += await questions_of_turns(simulation)
     idle = await lateness(asyncio.sleep(2))
     late = await lateness(delete_much(simulation))
     found.append(Figure("latest timer while an hour is deleted", 1e3 * late, "ms", 25, f"idle {1e3 * idle:.1f}"))
+    late = await lateness(keep(simulation))
+    found.append(Figure("latest timer while a state of 8 MiB is kept", 1e3 * late, "ms", 25))
+    simulation.largest = max(simulation.largest, disk_bytes(folder))
+    found.append(Figure("size on disk after that", simulation.largest / 2**20, "MiB", 256.0))
     found.append(Figure("memory gained over two days", gained / 2**20, "MiB", 24))
     await history.close()
     begun = time.perf_counter()
     again = History(folder, detail=DAY, aggregate=30 * DAY, max_bytes=MAX_BYTES, clock=simulation.clock)
     await again.start()
     found.append(Figure("opened again", time.perf_counter() - begun, "s", 5, again.fault or f"{FILE} is sound"))
+    found.append(Figure("states that were lost", int(await again.kept("predictor") != STATE), bar=0))
     await again.close()
     return found
+
+
+async def keep(simulation: Simulation) -> None:
+    simulation.history.keep("predictor", STATE)
+    await simulation.write_minute(with_operations=True)
+
+
+async def questions_of_turns(simulation: Simulation) -> list[Figure]:
+    """The turns of a session are spread over an hour, and one that nobody had makes all turns be looked at."""
+    history = simulation.history
+    (newest,) = (await history.turns(1))["turns"]
+    asked = {
+        "one turn by its trace id": (lambda: history.turn(newest["trace_id"]), 10),
+        "the newest hundred turns": (lambda: history.turns(100), 50),
+        "a hundred turns of a session": (lambda: history.turns(100, session=newest["session"]), 300),
+        "no turn of a session": (lambda: history.turns(100, session="nobody"), 1000),
+        "all sessions": (lambda: history.sessions(Filter()), 5000),
+    }
+    return [Figure(name, await answered(ask), "ms", bar) for name, (ask, bar) in asked.items()]
 
 
 async def answered(ask) -> float:
@@ -254,12 +316,21 @@ async def answered(ask) -> float:
     return 1e3 * sorted(seconds)[2]
 
 
-async def kept(simulation: Simulation) -> Figure:
-    """How far operations go back, since the cap takes the oldest."""
-    query = "SELECT count(*), min(ended) FROM operations"
-    count, oldest = await simulation.history.ask(lambda connection: connection.execute(query).fetchone())
-    hours = (simulation.end - oldest) / 3600
-    return Figure("hours of operations kept at that rate", hours, "h", detail=f"{count} of them")
+async def sizes(simulation: Simulation) -> list[Figure]:
+    """What rows take, and how far back they go, since the cap takes the oldest."""
+    found = []
+    for table, bar in (("operations", 120), ("turns", 520)):
+        query = f"SELECT count(*), min(ended) FROM {table}"
+        count, oldest = await simulation.history.ask(lambda one, query=query: one.execute(query).fetchone())
+        pages = f"SELECT sum(pgsize) FROM dbstat WHERE name GLOB '{table}*'"
+        (size,) = await simulation.history.ask(lambda one, pages=pages: one.execute(pages).fetchone())
+        found += [
+            Figure(f"{table}: bytes of one, with its indexes", size / count, "B", bar, f"{count} of them"),
+            Figure(f"{table}: hours kept at that rate", (simulation.end - oldest) / 3600, "h"),
+        ]
+    packed = "SELECT avg(length(data)) FROM turns"
+    (size,) = await simulation.history.ask(lambda one: one.execute(packed).fetchone())
+    return [*found, Figure("a packed turn of five stages", size, "B", 450)]
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Figure]:

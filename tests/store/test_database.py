@@ -3,9 +3,10 @@ import sqlite3
 from contextlib import suppress
 
 import pytest
-from store.past import LLM, NAME, NOW, count, finish, minute, span
+from store.past import LLM, NAME, NOW, count, finish, minute, span, turn
 
 from otel_latency.records import Alert
+from otel_latency.store import states
 from otel_latency.store.database import ASIDE_BYTES, Batch, Database
 from otel_latency.store.schema import PAGE_BYTES
 
@@ -62,7 +63,7 @@ def test_all_or_nothing(reopen):
     with pytest.raises(sqlite3.IntegrityError):
         database.write(bad, NOW)
     with pytest.raises(sqlite3.Error, match="not supported"):
-        database.write(Batch([span(session=["no", "text"])]), NOW)
+        database.write(Batch([span(ttft=["no", "number"])]), NOW)
     assert 0 == operations(database)
     database.write(Batch([], [minute(2, [1.0])]), NOW)
     assert "" == database.fault
@@ -134,13 +135,15 @@ def test_memory(spoil, reopen, path):
     held = spoil(path)
     before = path.read_bytes() if path.is_file() else b""
     database = reopen()
-    assert "the history cannot be opened" in database.fault
-    assert database.fault.endswith("it is short, and does not survive a restart")
+    assert "cannot hold the history" in database.fault
+    assert database.fault.endswith("it is in memory, short, and does not survive a restart")
     assert database.is_in_memory
     for first in range(0, 100_000, 10_000):
         database.write(Batch(spans(first, first + 10_000)), NOW)
     assert 8 * MIB >= database.used_bytes
     assert operations(database) + database.dropped["operations"] == 100_000
+    finish(database.maintain(NOW))
+    assert database.is_in_memory
     assert before == (path.read_bytes() if path.is_file() else b"")
     del held
 
@@ -160,15 +163,36 @@ def test_the_cap(reopen, path):
     assert {"operations"} == set(database.dropped)
 
 
+def test_the_cap_with_turns_and_states(reopen, path):
+    """Turns go with the operations, and no state is lost; the files never take more than allowed."""
+    database = reopen(max_bytes=16 * MIB)
+    largest = 0
+    for first in range(0, 60_000, 3_000):
+        ended = NOW - 60_000 + first
+        finished = [turn(ended + number / 10, number=first + number) for number in range(1_000)]
+        batch = Batch([span(end=ended + number / 10, number=first + number) for number in range(3_000)], turns=finished)
+        database.write(batch, NOW)
+        database.keep("predictor", os.urandom(MIB), NOW)
+        largest = max(largest, sum(each.stat().st_size for each in path.parent.iterdir()))
+    assert 10 * MIB < largest <= 16 * MIB
+    assert {"operations", "turns"} == set(database.dropped)
+    turns = database.answer(lambda connection: count(connection, "turns"))
+    assert 20_000 == turns + database.dropped["turns"]
+    oldest = "SELECT min(ended) FROM operations UNION ALL SELECT min(ended) FROM turns"
+    (one,), (two,) = database.answer(lambda connection: connection.execute(oldest).fetchall())
+    assert abs(one - two) <= 3_000
+    assert MIB == len(database.answer(lambda connection: states.read(connection, "predictor")))
+
+
 def test_a_cap_that_was_lowered(reopen, path):
     """The file shrinks to the new one with the next maintenance."""
-    reopen().write(Batch(spans(0, 70_000)), NOW)
+    reopen().write(Batch(spans(0, 120_000)), NOW)
     reopen(max_bytes=16 * MIB)
     database = reopen(max_bytes=16 * MIB)
     finish(database.maintain(NOW))
     database.answer(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
     assert path.stat().st_size <= 16 * MIB - ASIDE_BYTES
-    assert 10_000 < operations(database) < 70_000
+    assert 20_000 < operations(database) < 120_000
 
 
 def test_more_than_there_is_room_for(reopen):

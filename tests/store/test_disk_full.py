@@ -9,7 +9,8 @@ import pytest
 SCRIPT = """
 import sys
 from pathlib import Path
-from store.past import NOW, count, finish, span
+from store.past import NOW, count, finish, span, turn
+from otel_latency.store import states
 from otel_latency.store.database import Batch, Database
 
 def opened():
@@ -20,14 +21,18 @@ def opened():
 
 database = opened()
 for number in range(0, 80_000, 500):
-    database.write(Batch([span(end=NOW + number, number=number + place) for place in range(500)]), NOW)
+    spans = [span(end=NOW + number, number=number + place) for place in range(500)]
+    database.write(Batch(spans, turns=[turn(NOW + number, number=number + place) for place in range(50)]), NOW + number)
     if number % 10_000 == 0:
+        database.keep("predictor", str(number).encode() * 10_000, NOW + number)
         finish(database.maintain(NOW))
 database.close()
 database = opened()
 kept = database.answer(lambda connection: count(connection, "operations"))
 newest = database.answer(lambda connection: connection.execute("SELECT max(span_id) FROM operations").fetchone()[0])
-print(kept, int.from_bytes(newest, "big"))
+turns = database.answer(lambda connection: count(connection, "turns"))
+state = database.answer(lambda connection: states.read(connection, "predictor"))
+print(kept, int.from_bytes(newest, "big"), turns, state[:5].decode())
 database.close()
 """
 MOUNT = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
@@ -45,5 +50,6 @@ def test_full_disk(tmp_path):
         text=True,
     )
     assert "" == run.stderr
-    kept, newest = map(int, run.stdout.split())
-    assert (79_999, True) == (newest, 5_000 < kept < 60_000)
+    kept, newest, turns, state = map(int, run.stdout.split())
+    assert (79_999, 70_000) == (newest, state)
+    assert (5_000 < kept < 60_000, 500 < turns < 6_000) == (True, True)

@@ -1,12 +1,15 @@
 import asyncio
+import os
 
 import pytest
-from store.past import CALL, FAILED, LLM, NAME, NOW, TURN, span
+from store.past import CALL, FAILED, LLM, NAME, NOW, TURN, count, span, turn
 
+from otel_latency.aggregate.turn_view import turn_json, turn_line
 from otel_latency.errors import ExpressionError
 from otel_latency.records import Alert, Family, ValueSeries
 from otel_latency.sketch import Sketch
-from otel_latency.store.history import MAX_WAITING, History
+from otel_latency.store import states
+from otel_latency.store.history import MAX_WAITING, MAX_WAITING_TURNS, History
 from otel_latency.store.operations import Filter
 from otel_latency.testing import FakeClock
 
@@ -125,10 +128,155 @@ async def test_questions(life):
     assert [("groq", 1), ("openai", 1)] == sorted((one["provider"], one["count"]) for one in summary)
     assert ["s"] == [one["session"] for one in (await history.sessions(Filter()))["sessions"]]
     assert [{"alertname": "Slow"}] == [one["labels"] for one in (await history.alerts(*EVER))["alerts"]]
-    assert {("openai",): [1.0], ("groq",): []} == {
-        key: list(values) for key, values in (await history.durations(Filter(kind="llm"), by=("provider",))).items()
-    }
+    found = await history.durations(Filter(kind="llm"), by=("provider",))
+    assert {("openai",): [1.0], ("groq",): []} == {key: list(values) for key, values in found.groups.items()}
+    assert found.complete_from == life.clock.time() - 86400
     assert {"series": []} == await history.history(NAME, *EVER, 86400)
+
+
+async def test_turns(life):
+    """Turns are there after the next second's tick, and the next start, as lines and as documents."""
+    history, _ = await life.start()
+    one, two = turn(NOW - 5, number=1, session="s1"), turn(NOW, seconds=9.0, number=2, request_id="checkout 7")
+    history.add_turns([one, two])
+    await life.tick()
+    for _ in range(2):
+        assert {"turns": [turn_line(two), turn_line(one)]} == await history.turns()
+        assert {"turns": [turn_line(one)]} == await history.turns(5, session="s1", until=NOW, service="bot")
+        assert {"turns": [turn_line(two)]} == await history.turns(slower_than=5.0)
+        assert turn_json(one) == await history.turn(one.trace_id.hex())
+        assert turn_json(two) == await history.turn("checkout 7") == await history.turn(f"{2:032x}", f"{8:016x}")
+        assert await history.turn("0" * 32) is None
+        history, _ = await life.start()
+
+
+async def test_turns_are_shown_as_told(life):
+    """Whoever wires the history may show turns otherwise."""
+    history = History(
+        life.folder,
+        detail=86400,
+        aggregate=86400,
+        max_bytes=64 << 20,
+        clock=life.clock,
+        document=lambda one: {"document": one.duration},
+        line=lambda one: {"line": one.duration},
+    )
+    life.opened.append(history)
+    await history.start()
+    history.add_turns([turn(seconds=3.0)])
+    await life.tick()
+    assert {"turns": [{"line": 3.0}]} == await history.turns()
+    assert {"document": 3.0} == await history.turn(f"{1:032x}")
+
+
+async def test_states(life):
+    """The last state of each name is kept over restarts, and known before it is written."""
+    history, _ = await life.start()
+    assert await history.kept("predictor") is None
+    for state in (b"1", b"2"):
+        history.keep("predictor", state)
+        assert state == await history.kept("predictor")
+    await life.tick()
+    history.keep("other", b"3")
+    history, _ = await life.start()
+    assert (b"2", b"3") == (await history.kept("predictor"), await history.kept("other"))
+    with pytest.raises(ValueError, match="'predictor' has 8388609 bytes"):
+        history.keep("predictor", bytes(states.MAX_BYTES + 1))
+
+
+async def test_a_state_too_large_for_the_room(life):
+    """is not kept, and counted; what else there is is written."""
+    history, _ = await life.start()
+    history._database._room_on_disk = 1 << 20
+    history.keep("predictor", os.urandom(1 << 20))
+    history.keep("other", b"3")
+    history.add([span()])
+    await life.tick()
+    assert (None, b"3", {"states": 1}) == (
+        await history.kept("predictor"),
+        await history.kept("other"),
+        history.dropped,
+    )
+    assert 1 == len(await ids(history))
+
+
+async def test_a_damaged_file_with_turns_and_states(life):
+    """What can be read of it is in the new one."""
+    history, _ = await life.start()
+    history.add_turns([turn(NOW - number, number=number) for number in range(MAX_WAITING_TURNS)])
+    history.keep("predictor", b"state")
+    await life.tick()
+    await history.close()
+    with (life.folder / "history.db").open("r+b") as file:
+        file.seek(-40_960, os.SEEK_END)
+        file.write(os.urandom(4096))
+    history, _ = await life.start()
+    assert "the history was damaged" in history.fault
+    assert MAX_WAITING_TURNS - 200 < await history.ask(lambda connection: count(connection, "turns"))
+    assert b"state" == await history.kept("predictor")
+
+
+async def test_the_disk_comes_back(tmp_path):
+    """A history in memory goes to the disk with the next maintenance that finds one, with all that it holds."""
+    life = Life(tmp_path / "file" / "data")
+    (tmp_path / "file").touch()
+    history, _ = await life.start()
+    history.add([span(number=1, session="s1")])
+    history.add_turns([turn(number=1)])
+    history.keep("predictor", b"state")
+    await life.tick()
+    await history.maintain()
+    assert history.status()["is_in_memory"]
+    (tmp_path / "file").unlink()
+    await history.maintain()
+    assert (False, "") == (history.status()["is_in_memory"], history.fault)
+    history.add([span(number=2)])
+    await life.tick()
+    history, _ = await life.start()
+    assert ([1, 2], b"state") == (sorted(await ids(history)), await history.kept("predictor"))
+    assert turn_json(turn(number=1)) == await history.turn(f"{1:032x}")
+    await history.close()
+
+
+async def test_the_disk_comes_back_with_what_was_there(tmp_path):
+    """Counters go on from what was shown last, minutes seen on both sides are added up, and none twice."""
+    life = Life(tmp_path / "data")
+    history, _ = await life.start()
+    life.minutes[int(NOW) // 60] = Sketch([1.0])
+    history.count([Family("c_total", "counter", "", [ValueSeries((), 100.0)])])
+    await history.close()
+    (tmp_path / "data").rename(tmp_path / "away")
+    (tmp_path / "data").touch()
+    history, _ = await life.start()
+    life.minutes[int(NOW) // 60] = Sketch([2.0])
+    history.count([Family("c_total", "counter", "", [ValueSeries((), 7.0)])])
+    await life.tick(60)
+    (tmp_path / "data").unlink()
+    (tmp_path / "away").rename(tmp_path / "data")
+    await history.maintain()
+    life.minutes[int(NOW) // 60] = Sketch([2.0, 3.0])
+    await life.tick(60)
+    assert "" == history.fault
+    (line,) = (await history.history(NAME, NOW, NOW + 60))["series"]
+    assert [(3, 1.0, 3.0)] == [(point["count"], point["min"], point["max"]) for point in line["points"]]
+    assert {("c_total", ()): 7.0} == (await life.start())[1]
+    await life.opened[-1].close()
+
+
+async def test_a_disk_that_comes_back_damaged(tmp_path):
+    """The damaged file is put aside, and what was in memory is in the new one."""
+    life = Life(tmp_path / "data")
+    (tmp_path / "data").touch()
+    history, _ = await life.start()
+    history.add([span(number=1)])
+    await life.tick()
+    (tmp_path / "data").unlink()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "history.db").write_bytes(b"hello " * 1000)
+    await history.maintain()
+    assert ("the history was damaged" in history.fault, [1]) == (True, await ids(history))
+    assert not history.status()["is_in_memory"]
+    await history.close()
 
 
 async def test_bad_questions(life):
@@ -151,6 +299,8 @@ async def test_the_queue_is_bounded(life):
     history.add([span()] * 3)
     history.tell([Alert({}, {}, NOW, NOW, True, 1.0)] * (MAX_WAITING + 5))
     assert (MAX_WAITING, {"queue": 7}) == (history.waiting, history.dropped)
+    history.add_turns([turn()] * (MAX_WAITING_TURNS + 3))
+    assert {"queue": 10} == history.dropped
 
 
 async def test_a_batch_that_cannot_be_written(life):
@@ -205,3 +355,17 @@ async def test_questions_do_not_wait_for_maintenance(life):
     await maintenance
     assert ["question", "maintenance"] == done
     assert [9999] == await ids(history)
+
+
+async def test_a_line_reaches_up_to_now(life):
+    """The running minute is told as far as it has come, again when it has grown, and not twice."""
+    history, _ = await life.start()
+    running = int(life.clock.time()) // 60
+    for values in ([1.0], [1.0, 2.0], [1.0, 2.0]):
+        life.minutes[running] = Sketch(values)
+        (line,) = (await history.history(NAME, *EVER, 60))["series"]
+        assert [(point["start"], point["count"]) for point in line["points"]] == [(running * 60, len(values))]
+    assert {"series": []} == await history.history("another_name", *EVER, 60)
+    await life.tick(120)
+    (line,) = (await history.history(NAME, *EVER, 60))["series"]
+    assert [point["count"] for point in line["points"]] == [2]

@@ -1,8 +1,11 @@
-import pytest
-from store.past import CALL, FAILED, NOTHING, NOW, TURN, span
+from dataclasses import replace
 
+import pytest
+from store.past import CALL, FAILED, NOTHING, NOW, TURN, count, span, write_spans
+
+from otel_latency.records import Profile
 from otel_latency.store import operations
-from otel_latency.store.operations import MAX_SHOWN, Filter, insert, rows_of
+from otel_latency.store.operations import MAX_SHOWN, Filter
 
 
 def ends(answer):
@@ -12,7 +15,7 @@ def ends(answer):
 def test_what_a_span_tells_is_kept(connection):
     """A call comes back with all that was known of it."""
     measures = {"ttft": 0.25, "input_tokens": 512.0, "output_tokens": 90.0, "retries": 1.0, "cost_usd": 0.002}
-    insert(connection, [span(seconds=1.5, number=7, session="s1", ttfa=0.5, **measures)], NOW)
+    write_spans(connection, [span(seconds=1.5, number=7, session="s1", ttfa=0.5, **measures)])
     labels = {"service": "bot", "turn": "", "stage": "llm", "is_llm": True, "operation": "chat"}
     labels |= {"provider": "openai", "model": "gpt-4o", "task": "draft", "status": "ok", "error_type": ""}
     numbers = {"first_token": 0.25, "first_audio": 0.5, "input_tokens": 512, "output_tokens": 90, "retries": 1}
@@ -30,24 +33,26 @@ DURATIONS = {
 
 
 @pytest.mark.parametrize(("one", "expected"), DURATIONS.values(), ids=DURATIONS)
-def test_duration(one, expected):
+def test_duration(connection, one, expected):
     """How long it took is what its span says, if anything."""
-    (row,) = rows_of([one], NOW)
-    assert expected == row[1]
+    write_spans(connection, [one])
+    (shown,) = operations.operations(connection, Filter())["operations"]
+    assert expected == shown["duration_seconds"]
 
 
 @pytest.mark.parametrize(
     ("end", "expected"), [(NOW - 5000, NOW - 5000), (NOW + 4, NOW + 4), (NOW + 6, NOW), (0, NOW), (2**64 / 1e9, NOW)]
 )
-def test_end(end, expected):
+def test_end(connection, end, expected):
     """Clocks differ a little; an end beyond that, or none, is taken for now."""
-    (row,) = rows_of([span(end=end)], NOW)
-    assert expected == pytest.approx(row[0])
+    write_spans(connection, [span(end=end)])
+    assert [expected - NOW] == ends(operations.operations(connection, Filter()))
 
 
-def test_no_work():
+def test_no_work(connection):
     """Spans that stand for no work are not kept."""
-    assert [] == list(rows_of([span(NOTHING)], NOW))
+    write_spans(connection, [span(NOTHING)])
+    assert 0 == count(connection, "operations")
 
 
 FILTERS = {
@@ -66,15 +71,15 @@ FILTERS = {
 def test_filters(connection, which, expected):
     """Operations are found by what they are, and by their time."""
     spans = [span(CALL, NOW, number=1), span(FAILED, NOW - 1, number=2), span(TURN, NOW - 2, number=3, session="s")]
-    insert(connection, spans, NOW)
+    write_spans(connection, spans)
     assert expected == ends(operations.operations(connection, which))
 
 
 def test_limit(connection):
     """The newest of them, and never more than a page can show."""
-    insert(connection, [span(end=NOW - number) for number in range(5)], NOW)
+    write_spans(connection, [span(end=NOW - number) for number in range(5)])
     assert [0, -1] == ends(operations.operations(connection, Filter(), limit=2))
-    insert(connection, [span(end=NOW - 9)] * MAX_SHOWN, NOW)
+    write_spans(connection, [span(end=NOW - 9)] * MAX_SHOWN)
     assert MAX_SHOWN == len(ends(operations.operations(connection, Filter(), limit=10**9)))
 
 
@@ -96,7 +101,7 @@ def test_summary(connection):
     """Count, mean, percentiles, success and retries of each provider and task (LM9), most frequent first."""
     good = [span(seconds=number / 10, ttft=0.1, input_tokens=10.0, cost_usd=0.5) for number in range(1, 100)]
     bad = [span(seconds=30.0, retries=2.0), span(FAILED, seconds=9.0, retries=3.0)]
-    insert(connection, [*good, bad[0], bad[1]], NOW)
+    write_spans(connection, [*good, bad[0], bad[1]])
     answer = operations.summary(connection, Filter(kind="llm"))
     first, second = answer["summary"]
     assert ("openai", "draft", 100) == (first["provider"], first["task"], first["count"])
@@ -109,9 +114,55 @@ def test_summary(connection):
     assert NOW == answer["from"]
 
 
+def test_errors(connection):
+    """What did not end well is counted by its error type, or where none was told by how it ended."""
+    slow, broken = Profile("bot", stage="llm", status="timeout"), replace(FAILED, llm=replace(FAILED.llm, model="m"))
+    write_spans(connection, [span(), span(slow), *[span(broken)] * 2, span(FAILED)])
+    (shown,) = operations.summary(connection, Filter(), by=("service",))["summary"]
+    assert (5, 0.2, {"timeout": 4}) == (shown["count"], shown["success_ratio"], shown["errors"])
+    failed = replace(FAILED, llm=replace(FAILED.llm, error_type="rate_limit"))
+    write_spans(connection, [span(failed)])
+    (shown,) = operations.summary(connection, Filter({"provider": "groq"}), by=("provider",))["summary"]
+    assert [("timeout", 3), ("rate_limit", 1)] == list(shown["errors"].items())
+
+
+COSTS = {
+    "none is known": ([None, None], 0, None),
+    "all are known": ([0.25, 0.5], 2, 0.75),
+    "some are known": ([0.25, None], 1, 0.25),
+    "it costs nothing": ([0.0], 1, 0.0),
+}
+
+
+@pytest.mark.parametrize(("costs", "priced", "expected"), COSTS.values(), ids=COSTS)
+@pytest.mark.parametrize("by", [("provider", "model"), ("provider", "model", "task", "session")])
+def test_costs(connection, costs, priced, expected, by):
+    """A cost is the sum of those that are known, which are counted; unknown where none is, and never 0 then."""
+    write_spans(connection, [span(**({} if cost is None else {"cost_usd": cost})) for cost in costs])
+    (shown,) = operations.summary(connection, Filter(kind="llm"), by)["summary"]
+    assert (priced, expected) == (shown["priced"], shown["cost_usd"])
+    assert dict(zip(by, ("openai", "gpt-4o", "draft", ""), strict=False)) == {name: shown[name] for name in by}
+
+
+def test_by_session(connection):
+    """Operations of no session are a group of their own."""
+    write_spans(connection, [span(session="s1"), span(), span(session="s2"), span()])
+    summary = operations.summary(connection, Filter(), by=("session",))["summary"]
+    assert [("", 2), ("s1", 1), ("s2", 1)] == [(one["session"], one["count"]) for one in summary]
+    assert {("",), ("s1",), ("s2",)} == set(operations.durations(connection, Filter(), by=("session",)).groups)
+
+
+def test_whose_a_session_is(connection):
+    """It is of the service that has its turns, or where none has of one that worked for it."""
+    shop, model = replace(TURN, service="a-shop"), replace(CALL, service="model-host")
+    write_spans(connection, [span(shop, session="s1"), span(model, session="s1"), span(model, NOW - 9, session="s2")])
+    sessions = operations.sessions(connection, Filter())["sessions"]
+    assert [("s1", "a-shop"), ("s2", "model-host")] == [(one["session"], one["service"]) for one in sessions]
+
+
 def test_summary_by(connection):
     """It is summed up by whatever operations have, and nothing else."""
-    insert(connection, [span(), span(FAILED), span(TURN)], NOW)
+    write_spans(connection, [span(), span(FAILED), span(TURN)])
     (shown,) = operations.summary(connection, Filter(), by=("service",))["summary"]
     assert ("bot", 3) == (shown["service"], shown["count"])
     with pytest.raises(ValueError, match="not summed up by 'duration'"):
@@ -121,12 +172,14 @@ def test_summary_by(connection):
 
 def test_durations(connection):
     """Of each provider and model the newest durations that ended well, for comparisons."""
-    insert(connection, [span(end=NOW - number, seconds=number + 1.0) for number in range(4)], NOW)
-    insert(connection, [span(FAILED)], NOW)
-    found = operations.durations(connection, Filter(), limit=3)
+    write_spans(connection, [span(end=NOW - number, seconds=number + 1.0) for number in range(4)])
+    write_spans(connection, [span(FAILED)])
+    found = operations.durations(connection, Filter(since=NOW - 10), limit=3)
     assert {("openai", "gpt-4o"): [1.0, 2.0, 3.0], ("groq", "llama"): []} == {
-        key: pytest.approx(list(values)) for key, values in found.items()
+        key: pytest.approx(list(values)) for key, values in found.groups.items()
     }
+    assert NOW - 3 < found.complete_from <= NOW - 2
+    assert operations.durations(connection, Filter(since=NOW - 10), limit=4).complete_from == NOW - 10
 
 
 def test_sessions(connection):
@@ -139,9 +192,17 @@ def test_sessions(connection):
         span(CALL, NOW, 1.0, session="s2"),
         span(CALL, NOW, 1.0),
     ]
-    insert(connection, spans, NOW)
+    write_spans(connection, spans)
     second, first = operations.sessions(connection, Filter())["sessions"]
-    turns = {"session": "s1", "start": NOW - 12, "end": NOW - 5, "turns": 2, "failed_turns": 0, "mean_seconds": 3.0}
+    turns = {
+        "session": "s1",
+        "service": "bot",
+        "start": NOW - 12,
+        "end": NOW - 5,
+        "turns": 2,
+        "failed_turns": 0,
+        "mean_seconds": 3.0,
+    }
     turns |= {"mean_first_token_seconds": 0.5, "mean_first_audio_seconds": None}
     assert {**turns, "llm_calls": 1, "input_tokens": 100, "output_tokens": 10, "cost_usd": 0.25} == first
     assert ("s2", 0, 1, None) == tuple(second[key] for key in ("session", "turns", "llm_calls", "cost_usd"))

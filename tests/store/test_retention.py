@@ -1,10 +1,10 @@
 from collections import Counter
 from itertools import pairwise
 
-from store.past import LLM, NOW, count, finish, minute, span, write
+from store.past import LLM, NOW, count, finish, minute, span, turn, write, write_spans, write_turns
 
 from otel_latency.records import Alert
-from otel_latency.store import alerts, counters, operations
+from otel_latency.store import alerts, counters, states
 from otel_latency.store.retention import (
     CROWDED,
     MAX_ADVANCE,
@@ -30,7 +30,7 @@ def ages(connection):
 def test_each_goes_in_its_time(connection):
     """Operations and minutes after `detail`, quarters, alerts and counters after `aggregate`."""
     for age in (0, DETAIL, DETAIL + 120, AGGREGATE, AGGREGATE + 2 * QUARTER):
-        operations.insert(connection, [span(end=NOW - age)], NOW)
+        write_spans(connection, [span(end=NOW - age)])
         write(connection, [minute(SLOT - int(age) // MINUTE, [1.0])])
         slot = (int(NOW) - int(age)) // QUARTER
         connection.execute("INSERT INTO quarters (slot, series, data) VALUES (?, 1, x'')", (slot,))
@@ -50,7 +50,7 @@ def test_each_goes_in_its_time(connection):
 
 def test_steps_are_short(connection):
     """Much that is old goes in many steps, each of a few hundred rows."""
-    operations.insert(connection, [span(end=NOW - DETAIL - 1)] * (3 * ROWS + 1), NOW)
+    write_spans(connection, [span(end=NOW - DETAIL - 1)] * (3 * ROWS + 1))
     write(connection, [minute(SLOT - 61 - number, [1.0]) for number in range(2 * ROWS)])
     left = []
     for _ in expire(connection, NOW, DETAIL, AGGREGATE):
@@ -61,7 +61,7 @@ def test_steps_are_short(connection):
 
 def test_a_clock_ahead_costs_little(connection):
     """When the clock jumps a day ahead, what is young stays: the horizon follows by ten minutes each time."""
-    operations.insert(connection, [span(end=NOW - age) for age in (0, DETAIL - MAX_ADVANCE - 1, DETAIL - 1)], NOW)
+    write_spans(connection, [span(end=NOW - age) for age in (0, DETAIL - MAX_ADVANCE - 1, DETAIL - 1)])
     finish(expire(connection, NOW, DETAIL, AGGREGATE))
     finish(expire(connection, NOW + 86400, DETAIL, AGGREGATE))
     assert [0, DETAIL - MAX_ADVANCE - 1] == ages(connection)
@@ -72,7 +72,7 @@ def test_a_clock_ahead_costs_little(connection):
 
 def test_what_lies_far_ahead_goes(connection):
     """Rows that a wrong clock left in the far future do not stay until then."""
-    operations.insert(connection, [span(end=NOW + 10 * 86400)], NOW + 10 * 86400)
+    write_spans(connection, [span(end=NOW + 10 * 86400)], NOW + 10 * 86400)
     write(connection, [minute(SLOT + 10 * 1440, [1.0]), minute(SLOT, [1.0])])
     finish(expire(connection, NOW, DETAIL, AGGREGATE))
     assert (0, 1) == (count(connection, "operations"), count(connection, "minutes"))
@@ -80,7 +80,7 @@ def test_what_lies_far_ahead_goes(connection):
 
 def test_the_oldest_go_for_want_of_room(connection):
     """Operations first, from the oldest on, counted, until there is room; windows stay."""
-    operations.insert(connection, [span(end=NOW - age) for age in range(8000, 0, -1)], NOW)
+    write_spans(connection, [span(end=NOW - age) for age in range(8000, 0, -1)])
     write(connection, [minute(SLOT, [1.0])])
     room, dropped = int(used_bytes(connection) / CROWDED) - 1, Counter()
     finish(shrink(connection, room, dropped))
@@ -89,6 +89,31 @@ def test_the_oldest_go_for_want_of_room(connection):
     assert [*range(1, count(connection, "operations") + 1)] == ages(connection)
     assert 1 == count(connection, "minutes")
     assert 0 == finish(shrink(connection, room, dropped))
+
+
+def test_turns_go_in_their_time(connection):
+    """With the operations, after `detail`; states after `aggregate`."""
+    write_turns(connection, turn(NOW - DETAIL - 1, number=1), turn(NOW - DETAIL, number=2), turn(NOW, number=3))
+    for age in (0, AGGREGATE, AGGREGATE + 1):
+        states.write(connection, f"of {age}", b"", NOW - age)
+    finish(expire(connection, NOW, DETAIL, AGGREGATE))
+    assert (2, 2) == (count(connection, "turns"), count(connection, "states"))
+
+
+def test_operations_and_turns_go_together(connection):
+    """For want of room those go that reach back further, so that both begin at about the same time."""
+    write_spans(connection, [span(end=NOW - age) for age in range(5000, 0, -1)])
+    write_turns(connection, *(turn(NOW - age, number=age) for age in range(4000, 0, -4)))
+    dropped = Counter()
+    for _ in range(20):
+        if count(connection, "turns") > 200:
+            delete_oldest(connection, 100, dropped)
+    oldest = [connection.execute(f"SELECT min(ended) FROM {one}").fetchone()[0] for one in ("operations", "turns")]
+    assert abs(oldest[0] - oldest[1]) <= 400
+    assert {"operations": 5000 - count(connection, "operations"), "turns": 1000 - count(connection, "turns")} == {
+        "turns": 0,
+        **dropped,
+    }
 
 
 def test_then_windows_go(connection):

@@ -1,14 +1,17 @@
+import gzip
 import itertools
 import random
+from pathlib import Path
 
 import pytest
-from store.past import LLM, count, fill, minute, write
+from store.past import LLM, NOW, count, fill, minute, turn, write, write_turns
 
-from otel_latency.store import schema
+from otel_latency.store import schema, states
 from otel_latency.store.salvage import SECONDS, salvage
 from otel_latency.store.schema import PAGE_BYTES, TABLES, open_file
 
 ROWS = 20_000
+VERSION_1 = Path(__file__).parents[1] / "testdata" / "store" / "history-1.db.gz"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,23 @@ def test_a_file_cut_short(sound, tmp_path, size):
 def test_no_database(tmp_path):
     """Of other bytes nothing comes over."""
     assert 0 == rescued(b"hello " * 1000, tmp_path)[0]
+
+
+def test_an_older_version(sound, tmp_path):
+    """Tables that had other columns then are passed over, the others saved."""
+    (tmp_path / "damaged.db").write_bytes(gzip.decompress(VERSION_1.read_bytes()))
+    _, counts = rescued(gzip.decompress(VERSION_1.read_bytes()), tmp_path)
+    assert (0, 1, 1, 1) == tuple(counts[table] for table in ("operations", "minutes", "counters", "alerts"))
+
+
+def test_turns_and_states(tmp_path):
+    """Turns are saved with their sessions, and states."""
+    connection = open_file(tmp_path / "sound.db")
+    write_turns(connection, *(turn(NOW - number, number=number, session="s") for number in range(100)))
+    states.write(connection, "predictor", b"state", NOW)
+    connection.close()
+    _, counts = rescued((tmp_path / "sound.db").read_bytes(), tmp_path)
+    assert (100, 1, 1, 1) == tuple(counts[table] for table in ("turns", "sessions", "profiles", "states"))
 
 
 def test_it_takes_its_time_and_no_more(sound, tmp_path):

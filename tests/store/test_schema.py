@@ -1,14 +1,19 @@
+import gzip
 import os
 import sqlite3
 import stat
 from functools import partial
+from pathlib import Path
 
 import pytest
 from damage import change, foreign
-from store.past import count, fill
+from store.past import NOW, count, fill
 
-from otel_latency.store import schema
-from otel_latency.store.schema import MIGRATIONS, Damaged, TooNew, open_file
+from otel_latency.store import operations, schema, windows
+from otel_latency.store.operations import Filter
+from otel_latency.store.schema import MIGRATIONS, TABLES, Damaged, TooNew, open_file
+
+VERSION_1 = Path(__file__).parents[1] / "testdata" / "store" / "history-1.db.gz"
 
 
 @pytest.fixture
@@ -57,8 +62,37 @@ def test_migration(path, monkeypatch):
     assert ([(None,)] * 3, len(MIGRATIONS) + 1) == (rows, connection.execute("PRAGMA user_version").fetchone()[0])
     connection.close()
     monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS)
-    with pytest.raises(TooNew, match="version 2"):
+    with pytest.raises(TooNew, match=f"version {len(MIGRATIONS) + 1}"):
         open_file(path)
+
+
+def test_version_1(path):
+    """A file as the first version left it has all of its operations afterwards, and whatever else was in it."""
+    path.write_bytes(gzip.decompress(VERSION_1.read_bytes()))
+    connection = open_file(path)
+    shown = operations.operations(connection, Filter())["operations"]
+    assert ([12, 12, 3], 27) == (
+        [sum(one[key] == text for one in shown) for key, text in KINDS_OF_VERSION_1],
+        len(shown),
+    )
+    (failed,) = [one for one in shown if one["span_id"] == f"{42:016x}"]
+    expected = {"provider": "groq", "model": "llama", "error_type": "timeout", "status": "error", "retries": 2}
+    expected |= {"session": "s0", "duration_seconds": 9.0, "start": NOW - 108, "is_llm": True, "cost_usd": None}
+    assert expected == {key: failed[key] for key in expected}
+    sessions = operations.sessions(connection, Filter())["sessions"]
+    assert {("s0", 4, 4 * 0.002), ("s1", 4, 4 * 0.002)} == {
+        (one["session"], one["turns"], one["cost_usd"]) for one in sessions
+    }
+    counts = {table: count(connection, table) for table in TABLES}
+    assert {"series": 1, "counters": 1, "progress": 1, "states": 0, "alerts": 1, "minutes": 1, "turns": 0} == {
+        table: counts[table] for table in ("series", "counters", "progress", "states", "alerts", "minutes", "turns")
+    }
+    assert ((3, 2), 1) == ((counts["profiles"], counts["sessions"]), windows.progress(connection, "run"))
+    connection.close()
+    open_file(path).close()
+
+
+KINDS_OF_VERSION_1 = (("turn", "answer"), ("provider", "openai"), ("provider", "groq"))
 
 
 def overwritten(path):

@@ -9,6 +9,7 @@ GOOD = {
     "name{}": Selector("name"),
     'name{stage="llm"}': Selector("name", (("stage", "llm", True),)),
     ' name { a = "1" , b != "2", } ': Selector("name", (("a", "1", True), ("b", "2", False))),
+    r"""name{a='say "hi", it\'s \\ \"'}""": Selector("name", (("a", 'say "hi", it\'s \\ "', True),)),
     r'name{a="say \"hi\", \\ } é\n"}': Selector("name", (("a", 'say "hi", \\ } é\n', True),)),
 }
 

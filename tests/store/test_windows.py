@@ -1,4 +1,6 @@
 import random
+from itertools import chain
+from typing import NamedTuple
 
 import pytest
 from store.past import LLM, NAME, NOW, TTS, count, finish, minute, write
@@ -157,6 +159,27 @@ def test_harvest_looks_at_some_series_at_a_time():
             yield NAME, (("stage", str(number)),), None
 
     assert ([], Harvest.PER_TICK) == (Harvest(minutes).tick(NOW + 60), len(looked))
+
+
+class Gauge(NamedTuple):
+    """As another package may count."""
+
+    count: int
+    sum: float
+    minimum: float
+    maximum: float
+
+
+def test_harvest_of_gauges():
+    """Whatever tells count, sum, minimum and maximum is kept as a range, from several sources as well."""
+    sources = [
+        lambda slot: [(NAME, LLM, Sketch([1.0])), (NAME, TTS, None)],
+        lambda slot: [("cpu_ratio", (), Gauge(2, 0.5, 0.1, 0.4))],
+    ]
+    taken = Harvest(lambda slot: chain(*(each(slot) for each in sources)) if slot == SLOT else ()).tick(NOW + 60)
+    assert [NAME, "cpu_ratio"] == [one.name for one in taken]
+    (shown,) = (read(one.window.to_bytes()) for one in taken[1:])
+    assert (2, 0.5, 0.1, 0.4) == (shown.count, shown.sum, shown.minimum, shown.maximum)
 
 
 def test_harvest_copies():

@@ -1,0 +1,60 @@
+"""What a history in memory holds is moved to the one on disk, all of it or nothing, when there is a disk again.
+
+Ids differ between the two, so series, profiles and sessions are found again by what they stand for. Minutes count for
+the run that the file is about to begin: what this run writes of them again then takes their place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from otel_latency.store.names import PROFILE
+from otel_latency.store.windows import PER_QUARTER
+
+_PROFILE: Final = ", ".join(PROFILE)
+_SERIES: Final = "JOIN main.series AS s ON s.id = w.series JOIN disk.series AS d USING (name, labels)"
+_NAMES: Final = (
+    f"JOIN main.profiles AS p ON p.id = profile_id JOIN disk.profiles AS q USING ({_PROFILE})"
+    " LEFT JOIN main.sessions AS s ON s.id = session_id LEFT JOIN disk.sessions AS t ON t.session = s.session"
+)
+_MEASURES: Final = "first_token, first_audio, input_tokens, output_tokens, retries, cost_usd, trace_id, span_id"
+_STATEMENTS: Final = f"""
+INSERT OR IGNORE INTO disk.series (name, labels) SELECT name, labels FROM main.series;
+INSERT OR REPLACE INTO disk.minutes (slot, series, run, data)
+    SELECT slot, d.id, (SELECT coalesce(max(value), 0) + 1 FROM disk.progress WHERE name = 'run'), data
+    FROM main.minutes AS w {_SERIES} ORDER BY w.id;
+INSERT OR IGNORE INTO disk.quarters (slot, series, data)
+    SELECT slot, d.id, data FROM main.quarters AS w {_SERIES} ORDER BY w.id;
+UPDATE disk.progress SET value = min(value, (SELECT min(slot) / {PER_QUARTER} FROM main.minutes))
+    WHERE name = 'compacted' AND EXISTS (SELECT 1 FROM main.minutes);
+INSERT OR REPLACE INTO disk.alerts (started, resolved, value, labels, annotations)
+    SELECT started, resolved, value, labels, annotations FROM main.alerts ORDER BY id;
+INSERT OR REPLACE INTO disk.counters (name, labels, value, changed)
+    SELECT name, labels, value, changed FROM main.counters;
+INSERT OR REPLACE INTO disk.states (name, saved, part, parts, data)
+    SELECT name, saved, part, parts, data FROM main.states;
+INSERT INTO disk.profiles ({_PROFILE}, seen) SELECT {_PROFILE}, seen FROM main.profiles
+    WHERE true ON CONFLICT ({_PROFILE}) DO UPDATE SET seen = max(seen, excluded.seen);
+INSERT INTO disk.sessions (session, seen) SELECT session, seen FROM main.sessions
+    WHERE true ON CONFLICT (session) DO UPDATE SET seen = max(seen, excluded.seen);
+INSERT OR REPLACE INTO disk.turns (ended, duration, profile_id, session_id, request_id, trace_id, span_id, data)
+    SELECT ended, duration, q.id, t.id, request_id, trace_id, span_id, data
+    FROM main.turns AS o {_NAMES} ORDER BY o.id;
+INSERT INTO disk.operations (ended, duration, profile_id, session_id, {_MEASURES})
+    SELECT ended, duration, q.id, t.id, {_MEASURES}
+    FROM main.operations AS o {_NAMES} ORDER BY o.id
+"""  # noqa: S608 - all of it is made of our own words
+
+
+def move(memory: sqlite3.Connection, path: Path) -> None:
+    """Add all that is in *memory* to the history at *path*, which is up to date and nobody's. Raises sqlite3.Error."""
+    memory.execute("ATTACH ? AS disk", (str(path),))
+    try:
+        with memory:
+            memory.execute("BEGIN IMMEDIATE")
+            for statement in _STATEMENTS.split(";"):
+                memory.execute(statement)
+    finally:
+        memory.execute("DETACH disk")
