@@ -56,6 +56,7 @@ from typing import Any
 
 import msgspec
 
+from otel_latency.aggregate.advice import Advice, advise
 from otel_latency.aggregate.path import UNOWNED
 from otel_latency.cli import sources
 from otel_latency.cli.client import AgentClient
@@ -64,7 +65,6 @@ from otel_latency.config.load import load
 from otel_latency.config.sections import LatencyTarget
 from otel_latency.errors import ConfigError, OtelLatencyError
 from otel_latency.insight import events
-from otel_latency.insight.advice import Advice, advise
 from otel_latency.insight.requests import Request, Step
 
 _RULE = "-" * 78
@@ -74,7 +74,7 @@ _DELTAS = f"\nDELTAS (time between paired events)\n{_RULE}"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", nargs="?", metavar="LOG", help="an event log, or an OTLP/JSON file")
-    parser.add_argument("--agent", metavar="URL", help="show the latest turns of an agent instead")
+    parser.add_argument("--agent", metavar="URL", help="show the latest turns of an agent instead, 1,000 at most")
     parser.add_argument("--tail", type=_count, metavar="N", help="only the last N requests")
     parser.add_argument("--request", metavar="ID", help="only this request")
     parser.add_argument("--clear", action="store_true", help="empty the log")
@@ -89,8 +89,6 @@ def run(arguments: argparse.Namespace) -> int:
         return _clear(arguments)
     targets = load(arguments.config, os.environ).targets
     requests = _requests(arguments)
-    if arguments.request is not None:
-        requests = _only(requests, arguments.request)
     if arguments.tail is not None:
         requests = requests[-arguments.tail :]
     if arguments.json:
@@ -106,8 +104,11 @@ def _requests(arguments: argparse.Namespace) -> list[Request]:
     stderr = sources.Stderr()
     if arguments.agent:
         client = AgentClient(arguments.agent)
-        return sources.requests_at(client, stderr, limit=arguments.tail, request_id=arguments.request)
-    return sources.requests_of(sources.log_path(arguments.log, os.environ), stderr)
+        if arguments.request is not None:
+            return [sources.request_at(client, arguments.request)]
+        return sources.requests_at(client, stderr, limit=arguments.tail)
+    requests = sources.requests_of(sources.log_path(arguments.log, os.environ), stderr)
+    return requests if arguments.request is None else _only(requests, arguments.request)
 
 
 def _only(requests: Sequence[Request], request_id: str) -> list[Request]:
@@ -168,7 +169,7 @@ def _as_text(request: Request, targets: Mapping[str, LatencyTarget]) -> Iterator
     yield f"\nTOTAL: {request.total:.2f} s", "bold"
     if request.verdict:
         yield request.verdict, ""
-    for advice in advise(request.steps, targets):
+    for advice in advise(((step.stage, step.seconds) for step in request.steps), targets):
         yield from _advice(advice)
     yield "", ""
 
@@ -228,7 +229,7 @@ def _as_json(request: Request, targets: Mapping[str, LatencyTarget]) -> dict[str
         "verdict": request.verdict,
         "advice": [
             {"stage": one.stage, "seconds": _rounded(one.seconds), "limit_seconds": one.limit, "checks": one.checks}
-            for one in advise(request.steps, targets)
+            for one in advise(((step.stage, step.seconds) for step in request.steps), targets)
         ],
     }
     if request.path:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from otel_latency.instrument.agent_estimates import AgentEstimates, Question, agent_estimates
+from otel_latency.instrument.guard import guard
 from otel_latency.predict import Estimate, Predictor
 from otel_latency.sketch import nearest_rank
 
@@ -76,9 +78,10 @@ class Summary:
 
 
 class History:
-    """Safe to use from any thread."""
+    """Safe to use from any thread. An *agent* is asked what it knows beside."""
 
-    def __init__(self, *, length: int = LENGTH, max_keys: int = MAX_KEYS) -> None:
+    def __init__(self, *, length: int = LENGTH, max_keys: int = MAX_KEYS, agent: AgentEstimates | None = None) -> None:
+        self._agent = agent
         self._length = length
         self._max_keys = max_keys
         self._outcomes: OrderedDict[tuple[str, str], deque[Outcome]] = OrderedDict()
@@ -109,8 +112,29 @@ class History:
             self._predictor = Predictor(max_keys=self._max_keys)
 
     def estimate(
-        self, task: str, *, provider: str, model: str | None = None, input_tokens: int | None = None
+        self,
+        task: str,
+        *,
+        provider: str,
+        model: str | None = None,
+        input_tokens: int | None = None,
+        wait: bool = False,
     ) -> Estimate:
+        """From whoever has seen more such calls, this process or the agent; with *wait* the agent may take its time.
+
+        Where neither has seen one, the agent knows the provider at least as well.
+        """
+        own = self._own(task, provider, model, input_tokens)
+        if self._agent is None:
+            return own
+        try:
+            agents = self._agent.estimate(Question(task, provider, model, input_tokens), wait=wait)
+        except Exception as fault:
+            guard.caught("estimate", fault)
+            return own
+        return agents if agents is not None and (agents.samples > own.samples or not own.samples) else own
+
+    def _own(self, task: str, provider: str, model: str | None, input_tokens: int | None) -> Estimate:
         """From successful calls of the model; without any, of the task, of the provider, or LLM calls in general."""
         with self._lock:
             while self._unlearnt:
@@ -151,7 +175,7 @@ class History:
 _QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
 
 
-history: Final = History()
+history: Final = History(agent=agent_estimates)
 
 
 def remember(call: LLMCall, failure: BaseException | None) -> None:
@@ -190,8 +214,11 @@ def _category(failure: BaseException | None) -> str:
 
 
 def estimate(task: str, *, provider: str, model: str | None = None, input_tokens: int | None = None) -> Estimate:
-    """What a call would take, from what this process has seen: `.seconds .low .high .confidence .text .level`."""
-    return history.estimate(task, provider=provider, model=model, input_tokens=input_tokens)
+    """What a call would take: `.seconds .low .high .confidence .text .level`.
+
+    From what this process has seen, or the agent where that has seen more; waits for it for 50 ms at most.
+    """
+    return history.estimate(task, provider=provider, model=model, input_tokens=input_tokens, wait=True)
 
 
 def summary(task: str, *, provider: str) -> Summary:

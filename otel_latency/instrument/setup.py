@@ -22,6 +22,7 @@ from opentelemetry.util.types import AttributeValue
 
 from otel_latency import semconv
 from otel_latency.instrument import carry
+from otel_latency.instrument.agent_estimates import address, agent_estimates
 from otel_latency.instrument.guard import guard
 from otel_latency.instrument.meters import INTERVAL, Meters, Reading
 from otel_latency.instrument.outbox import Outbox, close_all
@@ -65,16 +66,19 @@ def configure(
     service: str | None = None,
     *,
     endpoint: str | None = None,
+    agent: str | None = None,
     carry_threads: bool = False,
     tracer_provider: trace.TracerProvider | None = None,
 ) -> None:
     """Send the spans of this process, and reports about what is running, to the agent.
 
     *service* names the process (`service.name`). *endpoint* is an OTLP base address; without it OTEL_EXPORTER_OTLP_*
-    decide, else it is http://127.0.0.1:4318. *carry_threads* hands the current span to every thread and executor,
-    which patches both. *tracer_provider* takes the place of the global one. A second call does nothing before
-    `shutdown`; none does anything while OTEL_SDK_DISABLED is true, and OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and
-    OTEL_LOGS_EXPORTER turn off a signal each by `none`. Nothing is raised: faults are logged.
+    decide, else it is http://127.0.0.1:4318. *agent* is the agent's web address, which `estimate` asks; without it
+    OTEL_LATENCY_AGENT decides, else it is http://127.0.0.1:8080, and `off` asks nobody. *carry_threads* hands the
+    current span to every thread and executor, which patches both. *tracer_provider* takes the place of the global
+    one. A second call does nothing before `shutdown`; none does anything while OTEL_SDK_DISABLED is true, and
+    OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER turn off a signal each by `none`. Nothing is
+    raised: faults are logged.
     """
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return
@@ -83,7 +87,7 @@ def configure(
             return
         _pipeline.is_configured = True
         try:
-            _build(service, endpoint, tracer_provider)
+            _build(service, endpoint, tracer_provider, agent)
         except Exception as fault:
             guard.caught("configure", fault)
         if carry_threads:
@@ -115,6 +119,7 @@ def _take_down(timeout: float) -> None:
     until = time.monotonic() + timeout
     runtime.is_watching = False
     runtime.emit = None
+    agent_estimates.point_at(None)
     if _pipeline.watcher is not None:
         _pipeline.watcher.close()
         _pipeline.watcher = None
@@ -129,13 +134,17 @@ def _take_down(timeout: float) -> None:
     atexit.unregister(shutdown)
 
 
-def _build(service: str | None, endpoint: str | None, tracer_provider: trace.TracerProvider | None) -> None:
+def _build(
+    service: str | None, endpoint: str | None, tracer_provider: trace.TracerProvider | None, agent: str | None
+) -> None:
     provider = tracer_provider or trace.get_tracer_provider()
     is_ours = provider is _pipeline.installed or not _is_set(provider)
     if is_ours or endpoint is not None:
         provider = _export(provider, service, endpoint)
     _watch_inner_calls(provider)
     runtime.tracer = _tracer(provider)
+    if not _is_unwanted("traces"):
+        agent_estimates.point_at(address(agent, is_ours=is_ours or endpoint is not None))
     logs: LoggerProvider = get_logger_provider()
     if is_ours or endpoint is not None:
         _send_metrics(service, endpoint)

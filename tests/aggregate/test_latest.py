@@ -12,8 +12,10 @@ TURN, STAGE = Profile("bot", turn="answer"), Profile("bot", stage="llm")
 
 def turn(number: int, stages: int = 1, trace: int = 0):
     trace_id, span_id = bytes([trace or number]) * 16, bytes([number]) * 8
-    own = (TURN, trace_id, span_id, b"", 0, SECOND, None)
-    below = [(STAGE, trace_id, bytes([number, 100 + n]) * 4, span_id, 0, SECOND, None) for n in range(1, stages + 1)]
+    own = (TURN, trace_id, span_id, b"", SECOND, 2 * SECOND, None)
+    below = [
+        (STAGE, trace_id, bytes([number, 100 + n]) * 4, span_id, SECOND, 2 * SECOND, None) for n in range(1, stages + 1)
+    ]
     return build(own, [own, *below])
 
 

@@ -9,6 +9,7 @@ from traces import LLM, START_NS, random_pipeline, row, span_id
 
 from otel_latency.aggregate.path import NOBODY, UNOWNED, Graph, of
 from otel_latency.aggregate.stages import build
+from otel_latency.aggregate.turns import TurnAssembler
 
 MS = 1_000_000
 
@@ -178,9 +179,12 @@ def test_random_pipelines(seed):
     """Whatever the order of arrival: every path sums to the interval, every predicted gain is the simulated one."""
     rng = random.Random(seed)
     pipeline = random_pipeline(rng)
-    root, *stages = pipeline.rows()
-    rng.shuffle(stages)
-    told = build(root, [root, *stages])
+    rows = pipeline.rows()
+    rng.shuffle(rows)
+    assembler = TurnAssembler()
+    for one in rows:
+        assembler.add([one], 0.0)
+    (told,) = assembler.flush().final
     graph = of(told)
     at = {stage.span_id: index for index, stage in enumerate(told.stages)}
     step, milestone = pipeline.sink

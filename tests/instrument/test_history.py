@@ -3,6 +3,8 @@
 import pytest
 
 from otel_latency.instrument import history as module
+from otel_latency.instrument.agent_estimates import AgentEstimates
+from otel_latency.instrument.guard import guard
 from otel_latency.instrument.history import History, Outcome
 from otel_latency.instrument.llm import llm_call
 
@@ -102,3 +104,18 @@ def test_calls_are_remembered(monkeypatch):
         (each.status, each.model, each.input_tokens, each.output_tokens, each.category)
         for each in module.history.of("openai", "draft")
     ]
+
+
+def test_a_fault_of_ours_is_no_fault_of_the_callers():
+    """When asking the agent fails in us, the process's own history answers, and the fault is counted."""
+
+    class Broken(AgentEstimates):
+        def estimate(self, question, *, wait):
+            raise KeyError(question)
+
+    guard.faults.clear()
+    history = History(agent=Broken())
+    history.record(outcome(2.0))
+    assert 1 == history.estimate("draft", provider="openai").samples
+    assert {"estimate": 1} == dict(guard.faults)
+    guard.faults.clear()
