@@ -1,8 +1,8 @@
 """The agent: the only module that knows two steps at once. It builds every part, connects them, and runs until told.
 
-    receivers --> intake --> aggregator, received metrics, running operations --+
-    collectors ------------> samples -------------------------------------------+--> /metrics, /status, /health*
-                                                                                +--> rules --> notifiers
+    receivers --> intake --> insight, received metrics, running operations --+
+    collectors ------------> samples ---------------------------------------+--> /metrics, /status, /health*, /api/v1
+                                                                             +--> rules --> notifiers
 
 Whatever is opened pushes its closing on one stack, so stopping is the reverse of starting: first no new telemetry is
 taken, then what came in is counted, then nobody is answered any more. It takes 5 s at most; a second signal ends the
@@ -26,9 +26,13 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from otel_latency.agent_alerting import Alerting
+from otel_latency.agent_answers import Answers
+from otel_latency.agent_insight import Insight
+from otel_latency.agent_live import LiveFeed
 from otel_latency.agent_metrics import AgentMetrics
 from otel_latency.aggregate.aggregator import Aggregator, joined
 from otel_latency.aggregate.operations import Operations
+from otel_latency.aggregate.overview import WINDOW
 from otel_latency.aggregate.received import ReceivedMetrics
 from otel_latency.aggregate.samples import SampleTable
 from otel_latency.aggregate.targets import LatencyTargets
@@ -43,19 +47,25 @@ from otel_latency.ingest.http import HTTPReceiver
 from otel_latency.ingest.intake import Intake, Signal
 from otel_latency.listening import cannot_listen
 from otel_latency.records import Family, MetricPoint, SpanRow
+from otel_latency.web.api import API
 from otel_latency.web.app import WebServer, index
 from otel_latency.web.exposition import legal
 from otel_latency.web.health import Health, Phase
 from otel_latency.web.links import graph
+from otel_latency.web.live_page import live_page
 from otel_latency.web.metrics import MetricsPage
 from otel_latency.web.prometheus import PrometheusAPI
 from otel_latency.web.registry import families as registry_families
 from otel_latency.web.status import Status
+from otel_latency.web.stream import Stream
 
 TICK: Final = 0.25
 EXPIRY: Final = 60.0
+OVERVIEW_EVERY: Final = 5.0
 PART: Final = 50
 """Label sets that are made into series in one go, which takes 3 ms."""
+YOUNG_OBJECTS: Final = 20_000
+"""Made before the collector looks at them: turns are made of thousands of objects, none of them garbage in cycles."""
 BODY_BYTES: Final = 4 << 20
 """Allocations below this are served from the heap."""
 
@@ -93,6 +103,14 @@ class Agent:
         self.samples = SampleTable(max_series=limits.max_series)
         self.targets = LatencyTargets(config.targets)
         self.collectors = build_collectors(config.collect, self._clock, self.samples.put)
+        self.insight = Insight(
+            config,
+            clock=self._clock,
+            directory=directory,
+            aggregator=self.aggregator,
+            operations=self.operations,
+            samples=self.samples,
+        )
 
         self.intake = Intake(spans=self._take_spans, points=self._take_points, operations=self.operations.add)
         self.receivers = self._build_receivers(config)
@@ -111,6 +129,8 @@ class Agent:
             directory=directory,
             snapshot=self._snapshot,
             legal=lambda families: legal(families).families,
+            critical_path=self.insight.critical_path,
+            record=self.insight.history.tell,
             resolver=Resolver(self._clock.monotonic),
         )
         self.web = self._build_web(config)
@@ -123,7 +143,11 @@ class Agent:
             await stack.enter_async_context(self._beside(self.collectors.run(), "collect"))
             await self.web.start()
             stack.push_async_callback(self.web.stop)
+            stack.callback(self.stream.close)
+            await self.insight.start()
+            stack.push_async_callback(self.insight.close)
             await stack.enter_async_context(self._beside(self._keep_time(), "ticks"))
+            await stack.enter_async_context(self._beside(self._keep_overview(), "overview"))
             stack.push_async_callback(self.alerting.close)
             if self.alerting.is_used:
                 await stack.enter_async_context(self._beside(self.alerting.run(), "alerting"))
@@ -131,6 +155,7 @@ class Agent:
             self.health.phase = Phase.RUNNING
             self.started.set()
             gc.freeze()  # what is here now stays for good, and need not be looked at again and again
+            gc.set_threshold(YOUNG_OBJECTS)
             await self._stopping.wait()
             self.health.phase = Phase.STOPPING
 
@@ -158,8 +183,10 @@ class Agent:
             parts.append(part)
             await asyncio.sleep(0)
         now = self._clock.time()
+        counted = [*joined(parts), *self.insight.families(now)]
+        self.insight.count(counted)
         return [
-            *joined(parts),
+            *counted,
             *self.operations.families(now),
             *self.samples.families(now),
             *self.targets.families(now),
@@ -182,10 +209,33 @@ class Agent:
 
     def _tick(self, now: float) -> None:
         self.aggregator.fold(now)
+        self.insight.tick(now)
         if self._clock.monotonic() - self._expired >= EXPIRY:
             self._expired = self._clock.monotonic()
             self.aggregator.expire(now)
             self.received.expire(now)
+
+    async def _keep_overview(self) -> None:
+        """Remember counters, and each minute its percentiles, so that the last minute can be told of at any time."""
+        minute = 0
+        async for tick in self._clock.ticks(OVERVIEW_EVERY):
+            is_new, minute = minute != tick.now // 60, int(tick.now // 60)
+            self.insight.overview.tick(tick.now, await self._last_minute() if is_new else self.aggregator.counts())
+
+    async def _last_minute(self) -> list[Family]:
+        """What an overview is made of; like `_measured`, and several times cheaper."""
+        parts = []
+        for part in self.aggregator.recent(WINDOW, PART):
+            parts.append(part)
+            await asyncio.sleep(0)
+        now = self._clock.time()
+        return [
+            *self.aggregator.counts(),
+            *joined(parts),
+            *self.insight.families(now),
+            *self.samples.families(now),
+            *self.received.families(now),
+        ]
 
     @asynccontextmanager
     async def _beside(self, work: Coroutine[None, None, None], name: str) -> AsyncIterator[None]:
@@ -219,7 +269,7 @@ class Agent:
         if not self.operations.is_idle:
             for _, trace_id, span_id, _, _, _, _ in rows:
                 self.operations.end(trace_id, span_id)
-        self.aggregator.add(rows, self._clock.time())
+        self.insight.take(rows)
 
     def _take_points(self, points: list[MetricPoint]) -> None:
         self.received.add(points, self._clock.time())
@@ -266,6 +316,9 @@ class Agent:
                 "dropped_metric_points": lambda: self.received.dropped,
                 "dropped_operations": lambda: self.operations.dropped,
                 "adjusted_spans": lambda: self.aggregator.adjusted,
+                "unassembled_spans": self.insight.unassembled,
+                "unlearnt_operations": self.insight.unlearnt,
+                "history_dropped": lambda: self.insight.history.dropped,
                 "overflowed_series": lambda: self.aggregator.overflowed + self.received.overflowed,
                 "notifications": self._notifications,
                 "rule_missed_evaluations": lambda: self.alerting.rules.missed,
@@ -275,6 +328,8 @@ class Agent:
                 "rules_failing": lambda: self._rules_figure("failing"),
                 "rules_reload_successful": lambda: not self.alerting.rules.reload_fault,
                 "queued_notifications": lambda: sum(self.alerting.pipeline.queued().values()),
+                "turn_sampling_ratio": lambda: self.insight.sampling.share,
+                "history_bytes": lambda: self.insight.history.size_bytes,
             },
         )
 
@@ -301,6 +356,8 @@ class Agent:
                 "receivers": self._receivers_status,
                 "series": self._series_status,
                 "operations": lambda: {"running": len(self.operations.running(self._clock.time()))},
+                "turns": self.insight.turns_status,
+                "history": self.insight.history.status,
                 "collectors": lambda: [asdict(one) for one in self.collectors.runner.status()],
                 "checks": lambda: [asdict(one) for one in self.collectors.checks.results()],
                 "machine": self._machine_status,
@@ -308,11 +365,40 @@ class Agent:
                 "notify": self.alerting.pipeline.status,
             },
         )
-        prometheus = PrometheusAPI(self.alerting.rules)
-        routes = [*self.health.routes(), self.page.route(), status.route(), *prometheus.routes(), graph()]
-        paths = [route.path for route in routes]
+        answers = Answers(
+            self.insight,
+            clock=self._clock,
+            operations=self.operations,
+            families=self._last_minute,
+            checks=self.collectors.checks.results,
+            alerts=self.alerting.rules.alerts,
+        )
+        self.stream = Stream(self._build_feed(answers), self._clock)
+        routes = [
+            *self.health.routes(),
+            self.page.route(),
+            status.route(),
+            *PrometheusAPI(self.alerting.rules).routes(),
+            *API(answers, self._clock).routes(),
+            self.stream.route(),
+            graph(),
+        ]
+        pages = live_page(otherwise=index(route.path for route in routes))
         return WebServer(
-            config.web.host, config.web.port, routes=[index(paths), *routes], allowed_hosts=config.web.allowed_hosts
+            config.web.host, config.web.port, routes=[*pages, *routes], allowed_hosts=config.web.allowed_hosts
+        )
+
+    def _build_feed(self, answers: Answers) -> LiveFeed:
+        return LiveFeed(
+            self.insight,
+            clock=self._clock,
+            aggregator=self.aggregator,
+            operations=self.operations,
+            samples=self.samples,
+            overview=answers.overview,
+            alerts=self.alerting.rules.alerts,
+            providers=answers.providers,
+            judgements=self._machine_status,
         )
 
     def _receivers_status(self) -> dict[str, object]:

@@ -48,6 +48,7 @@ class Alerting:
     """The rules and notifiers of *config*; relative paths begin at *directory*.
 
     *snapshot* gives what /metrics shows, on the event loop; *legal* drops what may not be shown, on any thread;
+    *critical_path* tells of a trace where its time went, if that is known; *record* keeps what notifiers are told;
     *resolver* finds the notifiers' addresses.
     """
 
@@ -59,6 +60,8 @@ class Alerting:
         directory: Path,
         snapshot: Callable[[], Awaitable[list[Family]]],
         legal: Callable[[Iterable[Family]], list[Family]],
+        critical_path: Callable[[str], str] = lambda _trace_id: "",
+        record: Callable[[Sequence[Alert]], None] = lambda _alerts: None,
         resolver: AbstractResolver | None = None,
     ) -> None:
         """Raises ConfigError when a rule file is wrong, or when a secret cannot be read."""
@@ -66,9 +69,11 @@ class Alerting:
         self.external_url = (config.rules.external_url or f"http://{own_address}").rstrip("/")
         if config.notify and config.rules.external_url is None:
             log.warning("rules.external_url is not set: links in notifications lead to %s", self.external_url)
-        self._trace_url = config.rules.trace_url
+        self._trace_url = config.rules.trace_url or f"{self.external_url}/#/turn/{{trace_id}}"
         self._snapshot = snapshot
         self._legal = legal
+        self._critical_path = critical_path
+        self._record = record
         self._clock = clock
         self._target_labels = {"job": JOB, "instance": own_address}
         self.is_used = bool(config.rules.files or config.notify)
@@ -122,16 +127,21 @@ class Alerting:
 
     async def _tell(self, alerts: Sequence[Alert]) -> None:
         families = await self._snapshot()
-        await self.pipeline.accept([self._annotated(alert, families) for alert in alerts])
+        annotated = [self._annotated(alert, families) for alert in alerts]
+        self._record(annotated)
+        await self.pipeline.accept(annotated)
 
     def _annotated(self, alert: Alert, families: Iterable[Family]) -> Alert:
-        """With the slowest trace of what the alert is about; what the rule itself says is left as it is."""
+        """With the slowest trace of what the alert is about, and where its time went; what the rule itself says is left
+        as it is.
+        """
         found = slowest_trace(families, alert.labels)
         if found is None:
             return alert
         more = {"slowest_trace": f"{found.trace_id} ({found.value:.3g} s)"}
-        if self._trace_url:
-            more["trace_url"] = self._trace_url.replace("{trace_id}", found.trace_id)
+        if critical_path := self._critical_path(found.trace_id):
+            more["critical_path"] = critical_path
+        more["trace_url"] = self._trace_url.replace("{trace_id}", found.trace_id)
         return replace(alert, annotations={**more, **alert.annotations})
 
 

@@ -39,6 +39,9 @@ _TOTALS: Final = {
     "adjusted_spans": _Total("reason", "Spans counted with their times corrected."),
     "notifications": _Total("notifier outcome", "Notifications that were delivered, retried, given up or dropped."),
     "rule_missed_evaluations": _Total("group", "Evaluations that were left out because those before took too long."),
+    "unassembled_spans": _Total("reason", "Spans that were counted and are in no turn."),
+    "unlearnt_operations": _Total("reason", "Calls and stages that forecasts did not learn from."),
+    "history_dropped": _Total("reason", "What the history does not keep, or gave up before its time to make room."),
     "overflowed_series": _Total("kind", "Times a new label set found no room and was counted in an overflow series."),
 }
 
@@ -48,6 +51,8 @@ _GAUGES: Final = {
     "rules_failing": "Rules that could not be evaluated when they were last due.",
     "rules_reload_successful": "Whether the rule files were right when they were last read.",
     "queued_notifications": "Notifications on their way.",
+    "turn_sampling_ratio": "The part of all traces that turns, forecasts and the history's operations are made of.",
+    "history_bytes": "What the history takes on disk.",
 }
 
 

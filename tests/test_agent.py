@@ -7,6 +7,8 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import aiohttp
 import pytest
@@ -24,15 +26,16 @@ def config(**sections) -> Config:
 
 @asynccontextmanager
 async def running(settings: Config) -> AsyncIterator[tuple[Agent, aiohttp.ClientSession]]:
-    agent = Agent(settings)
-    task = asyncio.create_task(agent.run())
-    await asyncio.wait([task, asyncio.create_task(agent.started.wait())], return_when=asyncio.FIRST_COMPLETED)
-    async with aiohttp.ClientSession() as client:
-        try:
-            yield agent, client
-        finally:
-            agent.stop()
-            await task
+    with TemporaryDirectory() as directory:
+        agent = Agent(settings, directory=Path(directory))
+        task = asyncio.create_task(agent.run())
+        await asyncio.wait([task, asyncio.create_task(agent.started.wait())], return_when=asyncio.FIRST_COMPLETED)
+        async with aiohttp.ClientSession() as client:
+            try:
+                yield agent, client
+            finally:
+                agent.stop()
+                await task
 
 
 async def send(agent: Agent, client: aiohttp.ClientSession, signal: str, body: dict) -> dict:
@@ -167,13 +170,13 @@ async def test_receivers_can_be_off():
 
 
 @pytest.mark.parametrize("kind", ["http", "grpc"])
-async def test_a_port_that_is_taken_is_told_with_its_cure(kind):
+async def test_a_port_that_is_taken_is_told_with_its_cure(kind, tmp_path):
     """And everything that was started is stopped again."""
     async with running(config()) as (first, _):
         port = first.receivers[kind].port
         ports = {"http": HTTPReceiver(port=0), "grpc": GRPCReceiver(port=0)}
         ports[kind] = type(ports[kind])(port=port)
-        second = Agent(config(otlp=OTLP(**ports)))
+        second = Agent(config(otlp=OTLP(**ports)), directory=tmp_path)
         with pytest.raises(ConfigError) as raised:
             await second.run()
         assert str(raised.value) == (
@@ -185,14 +188,15 @@ async def test_a_port_that_is_taken_is_told_with_its_cure(kind):
 
 
 @pytest.mark.parametrize("section", ["otlp.http", "otlp.grpc", "web"])
-async def test_a_host_that_is_not_ours_is_told_with_its_cure(section):
+async def test_a_host_that_is_not_ours_is_told_with_its_cure(section, tmp_path):
     """Neither an address of another machine (this one is for documentation) nor what is no address."""
     for host in ("192.0.2.1", "300.1.1.1"):
         otlp = OTLP(
             http=HTTPReceiver(port=0, host=host if section == "otlp.http" else "127.0.0.1"),
             grpc=GRPCReceiver(port=0, host=host if section == "otlp.grpc" else "127.0.0.1"),
         )
-        agent = Agent(config(otlp=otlp, web=Web(port=0, host=host if section == "web" else "127.0.0.1")))
+        web = Web(port=0, host=host if section == "web" else "127.0.0.1")
+        agent = Agent(config(otlp=otlp, web=web), directory=tmp_path)
         cure = rf": [\w ]+: set {section}\.host to an address of this machine"
         with pytest.raises(ConfigError, match=rf"^{section}: cannot listen on {host}:0{cure}$"):
             await agent.run()

@@ -73,19 +73,19 @@ async def snapshot():
     return FAMILIES
 
 
-def make(folder, url="http://127.0.0.1:9/", *, store="data"):
+def make(folder, url="http://127.0.0.1:9/", *, store="data", **seams):
     (folder / "a.rules.yaml").write_text(RULES, encoding="utf-8")
     config = Config(
         rules=Rules(files=["*.rules.yaml"], trace_url="http://tempo/trace/{trace_id}"),
         store=Store(path=store),
         notify=[WebhookNotifier(name="hook", url=Secret(url))],
     )
-    return Alerting(config, clock=FakeClock(NOW), directory=folder, snapshot=snapshot, legal=list)
+    return Alerting(config, clock=FakeClock(NOW), directory=folder, snapshot=snapshot, legal=list, **seams)
 
 
 async def test_from_a_series_to_a_webhook(tmp_path):
-    """A rule that is breached reaches the far side, with the slowest trace, and is remembered on disk."""
-    server = Server()
+    """A rule that is breached reaches the far side, with the slowest trace, and is remembered on disk and recorded."""
+    server, recorded = Server(), []
     async with serving(server.handle) as server.port:
         arrived = asyncio.Event()
 
@@ -94,7 +94,8 @@ async def test_from_a_series_to_a_webhook(tmp_path):
             return await ok(request)
 
         server.answers = [answer]
-        alerting = make(tmp_path, server.url().reveal())
+        paths = {"a1": "llm 1.80 s (90 %)"}
+        alerting = make(tmp_path, server.url().reveal(), critical_path=paths.get, record=recorded.extend)
         await alerting.pipeline.start()
         delivering = asyncio.create_task(alerting.pipeline.run())
         await alerting.rules.step(round(NOW * 1000) + 1000)
@@ -107,12 +108,14 @@ async def test_from_a_series_to_a_webhook(tmp_path):
         alert["labels"]["service"] + " " + alert["labels"]["stage"]: alert["annotations"] for alert in body["alerts"]
     }
     assert told["bot llm"] == {
+        "critical_path": "llm 1.80 s (90 %)",
         "slowest_trace": "a1 (2 s)",
         "summary": "llm is slow",
         "threshold": "1",
         "trace_url": "http://tempo/trace/a1",
         "value": "2",
     }
+    assert sorted(told) == sorted(f"{one.labels['service']} {one.labels['stage']}" for one in recorded)
     assert told["shop llm"] == {"summary": "llm is slow", "threshold": "1", "value": "2"}
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["alerts.json", "notify.db"]
     assert alerting.rules_status()["faults"] == []

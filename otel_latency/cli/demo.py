@@ -32,10 +32,11 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from tempfile import TemporaryDirectory
 
 from otel_latency.clock import SystemClock
 from otel_latency.config.load import load
-from otel_latency.config.sections import Config
+from otel_latency.config.sections import Config, Store
 from otel_latency.demo import screen
 from otel_latency.demo.ports import Place, settle
 from otel_latency.demo.process import AgentProcess
@@ -82,7 +83,10 @@ def run(arguments: argparse.Namespace) -> int:
     agent_environ = {**os.environ, **{place.variable: str(place.port) for place in options.places.values()}}
     agent_environ["OTEL_LATENCY_OTLP__HTTP__ENABLED"] = "true"
     _forget_foreign_settings()
-    asyncio.run(_demo(options, ["--config", arguments.config] if arguments.config else [], agent_environ))
+    with TemporaryDirectory(prefix="otel-latency-demo-") as directory:
+        if config.store == Store():  # nobody wants to keep what is made up, unless they say so
+            agent_environ["OTEL_LATENCY_STORE__PATH"] = directory
+        asyncio.run(_demo(options, ["--config", arguments.config] if arguments.config else [], agent_environ))
     return 0
 
 

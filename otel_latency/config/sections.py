@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Annotated, Final, Literal, dataclass_transform
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr
 
 from otel_latency.config.values import Duration, Secret, Size
 from otel_latency.errors import ExpressionError
+from otel_latency.listening import in_url, is_loopback
 from otel_latency.regex import fits
 
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port")]
@@ -36,6 +38,18 @@ Latency = Annotated[Duration, Meta(extra={"at_least": "1ms", "at_most": "1h"})]
 Limit = Annotated[Size, Meta(extra={"at_least": "1KiB", "at_most": "1GiB"})]
 URL = Annotated[
     str, Meta(pattern=r"https?://[^/\s]+(/\S*)?", description="a URL", examples=["https://api.example.com/health"])
+]
+OTLPEndpoint = Annotated[
+    str,
+    Meta(
+        pattern=r"(https?|grpcs?)://(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?(/[\w.~%/-]*)?",
+        description="an OTLP endpoint",
+        examples=["http://tempo:4318", "grpc://tempo:4317"],
+    ),
+]
+AttributeKey = Annotated[
+    str,
+    Meta(pattern=r"[^\s*]{1,100}\*?", description="an attribute's key", examples=["exception.message", "shop.card.*"]),
 ]
 HostPort = Annotated[
     str,
@@ -212,7 +226,7 @@ class Rules(Section):
     external_url: URL | None = None
     """Where people find this agent; links in notifications begin with it."""
     trace_url: TraceURL | None = None
-    """Where people find a trace; notifications link the slowest."""
+    """Where people find a trace; notifications link the slowest. The agent's page shows it where this is not set."""
 
 
 class LatencyTarget(Section):
@@ -287,6 +301,14 @@ def _check_one_of(section: Section, value: str, file: str) -> None:
         raise Misfit("", f"both {value} and {file} are set: keep one")
 
 
+def _check_headers(key: str, headers: Mapping[str, Secret] | Mapping[str, str]) -> None:
+    """Names, and values where they stand in the file, are to be what a header can hold."""
+    if not all(re.fullmatch(r"[A-Za-z0-9-]{1,100}", name, re.ASCII) for name in headers):
+        raise Misfit(key, "a name is not that of a header: write one such as Authorization")
+    if not all(value.reveal().isprintable() for value in headers.values() if isinstance(value, Secret)):
+        raise Misfit(key, "a value has characters that no header has: write it on one line")
+
+
 class MessageNotifier(NotifierSection):
     """One that decides itself when to tell its side again."""
 
@@ -310,11 +332,8 @@ class WebhookNotifier(MessageNotifier, tag_field="type", tag="webhook"):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_one_of(self, "url", "url_file")
-        for key, names in (("headers", self.headers), ("header_files", self.header_files)):
-            if not all(re.fullmatch(r"[A-Za-z0-9-]{1,100}", name, re.ASCII) for name in names):
-                raise Misfit(key, "a name is not that of a header: write one such as Authorization")
-        if not all(value.reveal().isprintable() for value in self.headers.values()):
-            raise Misfit("headers", "a value has characters that no header has: write it on one line")
+        _check_headers("headers", self.headers)
+        _check_headers("header_files", self.header_files)
 
 
 class SlackNotifier(MessageNotifier, tag_field="type", tag="slack"):
@@ -393,6 +412,82 @@ class Store(Section):
             raise Misfit("detail", "it is longer than aggregate: exchange the two")
 
 
+class ForwardTLS(Section):
+    """How the two sides of `https` and `grpcs` know each other: files in PEM, read again for new connections."""
+
+    ca_file: File | None = None
+    """Who vouches for the destination, in place of the system's authorities."""
+    cert_file: File | None = None
+    """Our own certificate, for a destination that wants to know who we are."""
+    key_file: File | None = None
+
+    def __post_init__(self) -> None:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise Misfit("", "cert_file and key_file go together: write both or none")
+
+
+class ForwardDestination(Section):
+    """An OTLP backend that everything received is sent on to, as it came but for `content`."""
+
+    endpoint: OTLPEndpoint
+    """`http(s)` for OTLP over HTTP, to which `/v1/traces` and the like are added; `grpc(s)` for OTLP over gRPC."""
+    name: Name | None = None
+    """How metrics and /status call it; its host and port by default."""
+    headers: dict[str, Secret] = {}
+    header_files: dict[str, File] = {}
+    """Headers whose value is in a file, which is read each time."""
+    tls: ForwardTLS = ForwardTLS()
+    compression: Literal["gzip", "none"] = "gzip"
+    timeout: Interval = Duration(10.0)
+    """How long one attempt may take."""
+    content: Literal["drop", "keep"] = "drop"
+    """Whether prompts, completions, tool arguments and the like are taken out."""
+    drop_attributes: list[AttributeKey] = []
+    """Attributes to take out besides those; `shop.card.*` stands for all that begin with `shop.card.`."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.endpoint)
+        try:
+            has_port = parts.port != 0
+        except ValueError:
+            has_port = False
+        if not has_port:
+            raise Misfit("endpoint", "its port is out of range: write 1 to 65535")
+        if parts.scheme.startswith("grpc") and parts.path not in {"", "/"}:
+            raise Misfit("endpoint", "gRPC has no path: write grpc://tempo:4317")
+        if self.tls != ForwardTLS() and parts.scheme in {"http", "grpc"}:
+            raise Misfit("endpoint", f"tls is set, and {parts.scheme} has none: write {parts.scheme}s://")
+        if self.content == "keep" and self.drop_attributes:
+            raise Misfit("drop_attributes", "with content: keep nothing is taken out: remove one of the two")
+        _check_headers("headers", self.headers)
+        _check_headers("header_files", self.header_files)
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.endpoint).hostname or ""
+
+    @property
+    def port(self) -> int:
+        parts = urlsplit(self.endpoint)
+        return parts.port or {"http": 80, "grpc": 4317}.get(parts.scheme, 443)
+
+    @property
+    def label(self) -> str:
+        """Its name, or else its host and port."""
+        return self.name or f"{in_url(self.host)}:{self.port}"
+
+
+def _check_loop(path: str, destination: ForwardDestination, otlp: OTLP) -> None:
+    """What is received is not to be sent to where it came from."""
+    receivers: list[tuple[str, HTTPReceiver | GRPCReceiver]] = [("otlp.http", otlp.http), ("otlp.grpc", otlp.grpc)]
+    for name, receiver in receivers:
+        is_here = destination.host == receiver.host or (
+            is_loopback(destination.host) and (is_loopback(receiver.host) or receiver.host in {"0.0.0.0", "::"})
+        )
+        if receiver.enabled and is_here and destination.port == receiver.port:
+            raise Misfit(f"{path}.endpoint", f"that is this agent's own {name}: write the address of another")
+
+
 class Config(Section):
     """The whole file."""
 
@@ -405,9 +500,13 @@ class Config(Section):
     """By stage or milestone. An entry takes the place of the default of its name; an empty one takes it away."""
     rules: Rules = Rules()
     notify: list[AnyNotifier] = []
+    forward: list[ForwardDestination] = []
 
     def __post_init__(self) -> None:
         _check_names("notify", [notifier.name for notifier in self.notify])
+        _check_names("forward", [destination.label for destination in self.forward])
+        for index, destination in enumerate(self.forward):
+            _check_loop(f"forward[{index}]", destination, self.otlp)
         force_setattr(self, "targets", {**DEFAULT_TARGETS, **self.targets})
         listeners: dict[str, Listener] = {"web": self.web}
         if self.otlp.grpc.enabled:
@@ -431,6 +530,8 @@ __all__ = [
     "Config",
     "Duration",
     "EmailNotifier",
+    "ForwardDestination",
+    "ForwardTLS",
     "GRPCReceiver",
     "HTTPReceiver",
     "Host",

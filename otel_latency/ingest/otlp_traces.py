@@ -126,9 +126,9 @@ class TraceDecoder:
             span.name or "",
             _number_of(span.kind, _KINDS),
             _number_of(status, _STATUS_CODES),
-            (max(span.start_time_unix_nano, 0), max(span.end_time_unix_nano, 0)),
+            (int(max(span.start_time_unix_nano, 0)), int(max(span.end_time_unix_nano, 0))),
             _pairs(span.attributes),
-            [(one.name or "", one.time_unix_nano, _pairs(one.attributes)) for one in (span.events or ())[:MAX_EVENTS]],
+            [(one.name or "", int(one.time_unix_nano), _pairs(one.attributes)) for one in (span.events or ())[:MAX_EVENTS]],
             [(bytes(one.span_id), _pairs(one.attributes)) for one in (span.links or ())[:MAX_LINKS]],
         )
 

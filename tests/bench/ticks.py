@@ -13,6 +13,8 @@ import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bench.report import Figure, run
 from load import Sent, load_from_beside
@@ -76,8 +78,9 @@ async def saturated(agent: Agent, clock: NotingClock, seconds: float) -> tuple[S
 def measure(arguments: argparse.Namespace) -> Iterator[Figure]:
     pin(os.getpid(), 0)
     clock = NotingClock()
-    agent = Agent(load_config(None, environment(ANY_PORT)), clock)
-    sent, busy, elapsed = asyncio.run(saturated(agent, clock, arguments.seconds))
+    with TemporaryDirectory() as folder:
+        agent = Agent(load_config(None, environment(ANY_PORT)), clock, Path(folder))
+        sent, busy, elapsed = asyncio.run(saturated(agent, clock, arguments.seconds))
     lateness = sorted(tick.lateness for tick in clock.noted)
     p99 = lateness[nearest_rank(0.99, len(lateness)) - 1]
     worst = f"worst of {len(lateness)} {1000 * lateness[-1]:.1f} ms"

@@ -26,12 +26,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-async def test_the_first_span_becomes_the_line_shown():
+async def test_the_first_span_becomes_the_line_shown(tmp_path):
     """The `curl` is accepted, and the second one prints what the README shows."""
     (commands,) = [block for block in blocks("sh") if "/v1/traces" in block]
     (expected,) = [block for block in blocks("text") if "otel_latency_llm_window_seconds" in block]
     otlp = OTLP(http=HTTPReceiver(port=0), grpc=GRPCReceiver(enabled=False))
-    agent = Agent(Config(otlp=otlp, web=Web(port=0)))
+    agent = Agent(Config(otlp=otlp, web=Web(port=0)), directory=tmp_path)
     task = asyncio.create_task(agent.run())
     await agent.started.wait()
     http_port, web_port = agent.receivers["http"].port, agent.web.url.rpartition(":")[2]

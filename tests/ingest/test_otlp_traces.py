@@ -214,3 +214,14 @@ def test_what_a_large_resource_under_many_scopes_takes(compiled, is_json):
     tracemalloc.stop()
     assert peak < 8 << 20
     assert {0} == {len(decoder._origins[number].attributes) for number in range(len(decoder._origins))}
+
+
+def test_json_rows_are_made_of_plain_numbers():
+    """What keeps rows, on disk for one, knows no numbers but Python's own."""
+    event = {"name": "first_token", "timeUnixNano": "1500"}
+    count = {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "90"}}
+    span = {"traceId": "ab" * 16, "spanId": "cd" * 8, "name": "chat", "attributes": [count], "events": [event]}
+    times = {"startTimeUnixNano": "1000", "endTimeUnixNano": "2000"}
+    body = {"resourceSpans": [{"scopeSpans": [{"spans": [span | times]}]}]}
+    ((*_, start, end, measures),), _ = TraceDecoder().decode(json.dumps(body).encode(), is_json=True)
+    assert {type(start), type(end), type(measures["output_tokens"])} == {int}

@@ -1,0 +1,163 @@
+"""Answers to `/api/v1`: what is known now, from memory, and what was known before, from the history.
+
+Where both know of a turn or a session, memory is right: the history hears of turns once they are final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from otel_latency.agent_insight import Insight
+from otel_latency.aggregate.operations import Operations
+from otel_latency.aggregate.sessions import session_json
+from otel_latency.aggregate.turn import Turn
+from otel_latency.aggregate.turn_view import turn_json, turn_line
+from otel_latency.clock import Clock
+from otel_latency.records import CheckResult, Family
+from otel_latency.significance.providers import providers_json
+from otel_latency.store.operations import Filter
+from otel_latency.web.api import JSON, Which
+
+TOTALS: Final = ("task", "session")
+"""By what else costs are summed up for providers."""
+_ID_DIGITS: Final = 32
+
+
+class Answers:
+    """Asks the parts of *insight*, which may be asked from the event loop only.
+
+    *families* is what an overview is made of, *alerts* the answer of `/api/v1/alerts`.
+    """
+
+    def __init__(
+        self,
+        insight: Insight,
+        *,
+        clock: Clock,
+        operations: Operations,
+        families: Callable[[], Awaitable[list[Family]]],
+        checks: Callable[[], Iterable[CheckResult]],
+        alerts: Callable[[], Awaitable[Mapping[str, Any]]],
+    ) -> None:
+        self._insight = insight
+        self._clock = clock
+        self._operations = operations
+        self._families = families
+        self._checks = checks
+        self._alerts = alerts
+
+    async def overview(self) -> JSON:
+        """The last minute in one document."""
+        families = await self._families()
+        alerts = (await self._alerts())["alerts"]
+        return self._insight.overview.document(
+            self._clock.time(),
+            families,
+            running=self._running(),
+            checks=self._checks(),
+            alerts=[alert for alert in alerts if alert["state"] == "firing"],
+        )
+
+    async def turns(self, which: Which, limit: int, *, slower_than: float) -> JSON:
+        """The newest first."""
+        texts = {name: which.texts.get(name, "") for name in ("service", "session", "status")}
+        before = await self._insight.history.turns(
+            limit, since=which.since, until=which.until, slower_than=slower_than, **texts
+        )
+        lines = {(line["trace_id"], line["span_id"]): line for line in before["turns"]}
+        for turn in _meant(self._insight.latest, which, slower_than):
+            lines[turn.trace_id.hex(), turn.span_id.hex()] = turn_line(turn)
+        return {"turns": sorted(lines.values(), key=_end, reverse=True)[:limit]}
+
+    async def turn(self, identity: str, span_id: str) -> JSON | None:
+        """By trace or request."""
+        known = self._latest_turn(identity, span_id)
+        return turn_json(known) if known else await self._insight.history.turn(identity, span_id)
+
+    async def running(self) -> JSON:
+        """With estimates of ours where the operations brought none."""
+        return {"operations": self._running()}
+
+    async def sessions(self, which: Which, limit: int) -> JSON:
+        """Those that are not over tell more."""
+        before = await self._insight.history.sessions(_filter(which), limit)
+        active = {(one.service, one.session): one for one in self._insight.sessions.active()}
+        shown = []
+        for row in before["sessions"]:
+            live = active.get((row["service"], row["session"]))
+            shown.append({**row, **(session_json(live) if live else {}), "is_active": live is not None})
+        return {"sessions": shown}
+
+    async def providers(self, which: Which, by: Sequence[str]) -> JSON:
+        """Side by side, with what they cost."""
+        history, meant = self._insight.history, _filter(which)
+        rows = (await history.summary(meant, by))["summary"]
+        durations = (await history.durations(meant, by)).groups
+        totals = {column: (await history.summary(meant, (column,)))["summary"] for column in TOTALS if column not in by}
+        return await history.ask(lambda _: providers_json(rows, durations, by, totals))
+
+    async def summary(self, which: Which, by: Sequence[str]) -> JSON:
+        """Of operations alike."""
+        return await self._insight.history.summary(_filter(which), by)
+
+    async def durations(self, which: Which, by: Sequence[str], limit: int) -> JSON:
+        """Of operations alike that ended well."""
+        found = await self._insight.history.durations(_filter(which), by, limit)
+        shown = [
+            {"labels": dict(zip(by, group, strict=True)), "seconds": list(seconds)}
+            for group, seconds in found.groups.items()
+        ]
+        return {"durations": shown, "complete_from": found.complete_from}
+
+    async def history(self, series: str, since: float, until: float, step: float | None) -> JSON:
+        """Lines of points."""
+        return await self._insight.history.history(series, since, until, step)
+
+    async def estimate(self, task: str, *, provider: str, model: str | None, input_tokens: float | None) -> JSON:
+        """Of a call that starts now."""
+        return self._insight.forecasts.estimate_json(task, provider, model, input_tokens)
+
+    async def anomalies(self, limit: int) -> JSON:
+        """The newest first."""
+        return {"anomalies": self._insight.forecasts.anomalies(self._clock.time())[:limit]}
+
+    def _running(self) -> list[dict[str, object]]:
+        rows = self._operations.running(self._clock.time())
+        for row in rows:
+            if row["estimate_seconds"] is None:
+                row["estimate_seconds"] = self._insight.forecasts.expected(row)
+        return rows
+
+    def _latest_turn(self, identity: str, span_id: str) -> Turn | None:
+        latest = self._insight.latest
+        if len(identity) == _ID_DIGITS and (known := latest.find(_bytes(identity), _bytes(span_id))):
+            return known
+        return next((turn for turn in latest if turn.request_id == identity), None)
+
+
+def _meant(turns: Iterable[Turn], which: Which, slower_than: float) -> Iterator[Turn]:
+    for turn in turns:
+        texts = {"service": turn.service, "session": turn.session, "status": turn.status}
+        if (
+            which.since <= turn.end_ns / 1e9 < which.until
+            and turn.duration > slower_than
+            and which.texts.items() <= texts.items()
+        ):
+            yield turn
+
+
+def _filter(which: Which) -> Filter:
+    return Filter(which.texts, which.kind, which.since, which.until)
+
+
+def _bytes(digits: str) -> bytes:
+    """Of hexadecimal digits; nothing for what is none."""
+    try:
+        return bytes.fromhex(digits)
+    except ValueError:
+        return b""
+
+
+def _end(line: Mapping[str, Any]) -> float:
+    return float(line["start"] + line["duration_seconds"])

@@ -1,0 +1,205 @@
+"""Understanding, connected: what the agent makes of finished spans beyond counting them.
+
+    spans --new ones--> priced --+--> aggregator
+                                 +--traces under load sampled--> turns --> sessions, critical paths
+                                                             +--> forecasts, anomalies
+                                                             +--> history
+
+Counts, percentiles and windows are of all spans. Turns, forecasts and single operations in the history are of a sample
+of whole traces once more than `TURN_RATE` spans a second come; `otel_latency_agent_turn_sampling_ratio` tells its size.
+
+The history lives in the store's directory. Where that cannot be written it lives in memory, and `/status` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from otel_latency.aggregate.aggregator import COUNTERS, Aggregator
+from otel_latency.aggregate.forecasts import Forecasts
+from otel_latency.aggregate.latest import LatestTurns
+from otel_latency.aggregate.operations import Operations
+from otel_latency.aggregate.overview import Overview
+from otel_latency.aggregate.samples import SampleTable
+from otel_latency.aggregate.sessions import SESSIONS, Sessions
+from otel_latency.aggregate.turn import Turn
+from otel_latency.aggregate.turn_sampling import TraceSampling
+from otel_latency.aggregate.turn_view import critical_text, observations
+from otel_latency.aggregate.turns import Closed, TurnAssembler
+from otel_latency.clock import Clock
+from otel_latency.config.sections import Config
+from otel_latency.prices.prices import Prices
+from otel_latency.records import Family, Labels, SpanRow
+from otel_latency.store.calendar import MINUTELY, Calendar
+from otel_latency.store.history import History
+from otel_latency.store.windows import Range, Window
+
+TURN_RATE: Final = 2_000.0
+"""Spans a second that become turns, which takes some 2 % of a core."""
+COUNT_EVERY: Final = 10.0
+"""Seconds between two looks at the counters for the history, should nobody ask for them meanwhile."""
+FORECASTS: Final = "forecasts"
+FIVE_MINUTELY: Final = "*/5 * * * *"
+
+_GO_ON: Final = COUNTERS | {SESSIONS}
+"""Counters that continue over a restart: those of what we count ourselves."""
+
+log = logging.getLogger(__name__)
+
+
+class Insight:
+    """The parts and how spans go through them; relative paths begin at *directory*.
+
+    `start` comes before the first `take`, `tick` at every tick, `close` after the last `take`.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        directory: Path,
+        aggregator: Aggregator,
+        operations: Operations,
+        samples: SampleTable,
+    ) -> None:
+        self._clock = clock
+        self._aggregator = aggregator
+        self._samples = samples
+        turn_timeout = float(config.aggregate.turn_timeout)
+        self.prices = Prices(elapsed=clock.monotonic)
+        self.sampling = TraceSampling(max_rate=TURN_RATE, turn_timeout=turn_timeout)
+        self.assembler = TurnAssembler(turn_timeout=turn_timeout, is_running=operations.is_running)
+        self.latest = LatestTurns()
+        self.sessions = Sessions()
+        self.forecasts = Forecasts()
+        self.overview = Overview(config.targets)
+        self.history = History(
+            directory / config.store.path,
+            detail=float(config.store.detail),
+            aggregate=float(config.store.aggregate),
+            max_bytes=int(config.store.max_bytes),
+            clock=clock,
+            minutes=self._minutes,
+        )
+        self._calendar = Calendar()
+        self._calendar.add("history", MINUTELY, self.history.maintain)
+        self._calendar.add(FORECASTS, FIVE_MINUTELY, self._keep_forecasts)
+        self._counted = float("-inf")
+        self._torn = 0
+
+    async def start(self) -> None:
+        """Open the history, and go on from what it knows. Raises nothing; see `history.fault`."""
+        before = await self.history.start()
+        self._aggregator.restore(before)
+        self.sessions.restore(before)
+        self.overview.restore(before)
+        await self._recall_forecasts()
+        self.prices.start()
+        self._calendar.start()
+
+    def take(self, rows: list[SpanRow]) -> None:
+        """Take finished spans, perhaps not for the first time."""
+        now = self._clock.time()
+        fresh = self._aggregator.fresh(rows)
+        self.prices.price(fresh, now)
+        self._aggregator.add(fresh, now)
+        kept = self.sampling.kept(fresh)
+        self.assembler.add(kept, self._clock.monotonic())
+        self.forecasts.add(kept)
+        self.history.add(kept)
+
+    def tick(self, now: float) -> None:
+        """What has become known since the last tick; *now* is Unix seconds."""
+        elapsed = self._clock.monotonic()
+        self.sampling.tick(elapsed)
+        self._settle(self.assembler.close(elapsed), elapsed)
+        for profile, usd in self.prices.owed():
+            self._aggregator.add_cost(profile, usd)
+        self.forecasts.learn(now)
+        if elapsed - self._counted >= COUNT_EVERY:
+            self.count([*self._aggregator.counters(), *self.sessions.families(elapsed)])
+        self.history.tick(now)
+
+    def families(self, now: float) -> list[Family]:
+        """Sessions and anomalies; *now* is Unix seconds."""
+        return [*self.sessions.families(self._clock.monotonic()), *self.forecasts.families(now)]
+
+    def count(self, families: Iterable[Family]) -> None:
+        """Keep the counters among *families*, which are being shown to somebody."""
+        self._counted = self._clock.monotonic()
+        self.history.count(family for family in families if family.name in _GO_ON)
+
+    async def close(self) -> None:
+        """Put together what is there, and write it. Closing twice, or before `start`, is harmless."""
+        self._calendar.stop()
+        self.prices.close()
+        elapsed, now = self._clock.monotonic(), self._clock.time()
+        self._settle(self.assembler.flush(), elapsed)
+        self._aggregator.fold(now)
+        self.count([*self._aggregator.counters(), *self.sessions.families(elapsed)])
+        await self._keep_forecasts()
+        await self.history.close()
+
+    def critical_path(self, trace_id: str) -> str:
+        """What the latest turn of a trace waited for, in a line; nothing where it is not known, or not any more."""
+        turn = self.latest.find(bytes.fromhex(trace_id))
+        return critical_text(turn) if turn else ""
+
+    def unassembled(self) -> Mapping[str, int]:
+        """Spans that were counted and are in no turn, by reason."""
+        return self.assembler.dropped + Counter(sampled=self.sampling.left_out, torn=self._torn)
+
+    def unlearnt(self) -> Mapping[str, int]:
+        """Operations that forecasts did not learn from, by reason."""
+        return {"overflow": self.forecasts.passed_over, "failed": self.forecasts.failed}
+
+    def turns_status(self) -> dict[str, object]:
+        """The section `turns` of /status."""
+        return {
+            "waiting_spans": self.assembler.spans,
+            "waiting_bytes": self.assembler.size_bytes,
+            "sampling_ratio": self.sampling.share,
+            "unassembled_spans": dict(self.unassembled()),
+            "active_sessions": sum(1 for _ in self.sessions.active()),
+        }
+
+    def _settle(self, closed: Closed, elapsed: float) -> None:
+        """Hand turns on: those that can be shown, and those that are final."""
+        for turn in self._whole(closed.shown, elapsed):
+            self.latest.put(turn)
+        final = self._whole(closed.final, elapsed)
+        for turn in final:
+            self.sessions.add(turn, elapsed)
+        self._aggregator.observe([one for turn in final for one in observations(turn)])
+        self.history.add_turns(final)
+        self._torn += _spans(closed.final) - _spans(final)
+
+    def _whole(self, turns: list[Turn], elapsed: float) -> list[Turn]:
+        """Those that were not torn when the sample became smaller."""
+        return self.sampling.whole(turns, elapsed)
+
+    def _minutes(self, slot: int) -> Iterator[tuple[str, Labels, Window | None]]:
+        yield from self._aggregator.minutes(slot)
+        for name, labels, values in self._samples.minutes(slot):
+            yield name, labels, Range.of(values) if values else None
+
+    async def _recall_forecasts(self) -> None:
+        state = await self.history.kept(FORECASTS)
+        if state is None:
+            return
+        try:
+            self.forecasts.load(state)
+        except ValueError as error:
+            log.warning("forecasts begin anew: %s", error)
+
+    async def _keep_forecasts(self) -> None:
+        self.history.keep(FORECASTS, self.forecasts.dump())
+
+
+def _spans(turns: Iterable[Turn]) -> int:
+    return sum(1 + len(turn.stages) for turn in turns)
