@@ -24,8 +24,7 @@ ENOUGH: Final = 50
 CLOSE: Final = 0.25
 TINY: Final = 1e-6
 LEAST_SLOPE: Final = 0.05
-FASTEST: Final = 10.0
-PACE_TRUST: Final = 0.3
+P10, P90 = LEVELS.index(0.1), LEVELS.index(0.9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,8 @@ class Estimate:
     """An expected duration; `quantiles` are seconds at `LEVELS`, ascending, from `samples` past operations.
 
     Of what is left of a running operation, `elapsed` is what it took so far, and `shown` the upper end that was shown
-    when it began. `launch` and `tokens` are the predictor's: what was known then, and the time per output token.
+    before. `slope` is what the tail's is at least: by how many e-folds time grows while the calls that take longer
+    fall to a third. `launch` and `tokens` are the predictor's: what was known then, and the time per output token.
     """
 
     quantiles: Sequence[float]
@@ -42,6 +42,7 @@ class Estimate:
     tokens: TokenTime | None = field(default=None, repr=False, compare=False)
     elapsed: float = 0.0
     shown: float = math.inf
+    slope: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -103,29 +104,28 @@ class Estimate:
         share = (log(seconds) - below) / (above - below)
         return 1 - (LEVELS[index - 1] + share * (LEVELS[index] - LEVELS[index - 1]))
 
-    def remaining(self, elapsed: float, tokens_so_far: float | None = None) -> Estimate:
+    def remaining(
+        self, elapsed: float, tokens_so_far: float | None = None, first_token: float | None = None
+    ) -> Estimate:
         """What is still to come after *elapsed* seconds, given that it is not over: more than nothing, however late.
 
-        With *tokens_so_far* of a streamed answer, at this call's own pace: what counts then is how far it has come.
+        Of a streamed answer whose *tokens_so_far* began to come *first_token* seconds after the start, its own pace
+        and the usual lengths tell more than the clock. Asked of what was left before, where *elapsed* is since then,
+        the end that is shown may come nearer thereby, and never moves out.
         """
         if elapsed <= 0:
             return self
-        pace = self._pace(elapsed, tokens_so_far)
-        left = [pace * end - elapsed for end in self._ends(elapsed / pace)]
+        since_start = self.elapsed + elapsed
+        left = [end - elapsed for end in self._ends(elapsed)]
+        if self.tokens is not None and tokens_so_far and first_token is not None and first_token < since_start:
+            streamed = self.tokens.left(tokens_so_far, since_start - first_token)
+            left = left if streamed is None else _sharper(left, streamed, since_start)
         return replace(
             self,
             quantiles=tuple([max(each, TINY) for each in left]),
-            elapsed=self.elapsed + elapsed,
-            shown=self.shown if self.elapsed else self.high,
+            elapsed=since_start,
+            shown=min(self.shown, self.elapsed + self.high),
         )
-
-    def _pace(self, elapsed: float, tokens: float | None) -> float:
-        """How many times slower than expected *tokens* tokens have come; the first few say little."""
-        if self.tokens is None or self.launch is None or not tokens or self.tokens.count < LITTLE:
-            return 1.0
-        expected = self.tokens.so_far(tokens, self.launch.in_flight, self.launch.speed)
-        pace = min(max(elapsed / max(expected, TINY), 1 / FASTEST), FASTEST)
-        return float(pace ** (PACE_TRUST * self.tokens.clarity()))
 
     def _ends(self, elapsed: float) -> list[float]:
         """The whole at `LEVELS`, given that it is longer than *elapsed*."""
@@ -148,7 +148,20 @@ class Estimate:
 
     def _tail_slope(self) -> float:
         """By how many e-folds time grows while what is left falls by one; never 0, or nothing could be late."""
-        return max(LEAST_SLOPE, (log(self._at(-1)) - log(self._at(10))) / log((1 - LEVELS[10]) / (1 - LEVELS[-1])))
+        own = (log(self._at(-1)) - log(self._at(P90))) / log((1 - LEVELS[P90]) / (1 - LEVELS[-1]))
+        return max(LEAST_SLOPE, self.slope, own)
+
+
+def _sharper(left: Sequence[float], other: Sequence[float], elapsed: float) -> list[float]:
+    """Of two forecasts of what is left after *elapsed* their weighted mean; weights are inverse squared variances."""
+    widths = [
+        log((elapsed + max(each[P90], TINY)) / (elapsed + max(each[P10], 0.0))) ** 4 + TINY for each in (left, other)
+    ]
+    share = widths[0] / (widths[0] + widths[1])
+    return [
+        exp((1 - share) * log(max(one, TINY)) + share * log(max(two, TINY)))
+        for one, two in zip(left, other, strict=True)
+    ]
 
 
 def _two_digits(seconds: float, to_whole: Callable[[float], int]) -> str:

@@ -66,25 +66,32 @@ class Deviations:
         wider = sqrt(1 + 1 / max(1.0, self.count + 1)) * own_width / width
         if not count:
             return [wider * each for each in shape]
+        own_shape = extrapolated(self.window.at_levels())
         return [
-            (count * own + BLEND * wider * each) / (count + BLEND)
-            for own, each in zip(self.window.at_levels(), shape, strict=True)
+            (count * own + BLEND * wider * each) / (count + BLEND) for own, each in zip(own_shape, shape, strict=True)
         ]
 
-    def tail(self) -> tuple[float, float] | None:
-        """p90 and p98 of the window, None while it is short; p98 is at least what the middle lets expect."""
+    def tail(self) -> tuple[float, float, float] | None:
+        """p80, p90 and p98 of the window, None while it is short."""
         ascending = self.window.ascending
         count = len(ascending)
         if count < OWN:
             return None
-        p80, p90, p98 = (ascending[int(level * count)] for level in (0.8, 0.9, 0.98))
-        return p90, max(p98, p90 + STEEP * (p90 - p80))
+        return ascending[int(0.8 * count)], ascending[int(0.9 * count)], ascending[int(0.98 * count)]
 
     def numbers(self) -> list[float]:
         return [self.count, self.squares, self.variance, self.weight]
 
     def restore(self, numbers: list[float]) -> None:
         self.count, self.squares, self.variance, self.weight = numbers
+
+
+def extrapolated(grid: list[float]) -> list[float]:
+    """*grid* of few values, whose largest one is below p98: beyond p90 at least as far as an exponential tail goes."""
+    step = grid[P90] - grid[P80]
+    grid[P95] = max(grid[P95], grid[P90] + step)
+    grid[P98] = max(grid[P98], grid[P95], grid[P90] + STEEP * step)
+    return grid
 
 
 def beyond(value: float, p90: float, p98: float) -> float:

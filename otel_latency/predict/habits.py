@@ -16,7 +16,7 @@ from math import log, log1p, sqrt
 from typing import Final, NamedTuple
 
 from otel_latency.predict.estimate import LITTLE, TINY
-from otel_latency.predict.experts import EIGHTY, P10, P50, P80, P90, P95, P98, Drift, Trend, beyond
+from otel_latency.predict.experts import EIGHTY, P10, P50, P80, P90, P95, P98, STEEP, Drift, Trend, beyond
 from otel_latency.predict.mixture import Mixture
 from otel_latency.predict.pool import NORMAL, Pool
 from otel_latency.predict.tokens import FOLLOW, TokenTime
@@ -28,6 +28,8 @@ DOUBT: Final = 1.0
 PLAUSIBLE: Final = 3.2
 """p98 given the tokens is at most so many times as far from p90 as p80 is (normal tail: 1.8, exponential: 2.3), or the
 slow calls of the past, one in fifty, would excuse those to come."""
+STRETCHED: Final = 1.5
+"""Among the nearest calls p90 is at most so many times as far from p80 as among all: there one fault is a tenth."""
 TOKENS_KNOWN: Final = 5.0
 QUICK: Final = 0.2
 """How fast the recent speed follows: about five calls."""
@@ -109,10 +111,11 @@ class Habits:
         slope = self.pool.slope()
         trend = self.trend.expected(size, slope)
         drift = self.drift.expected(size, self.speed, slope)
+        line = [trend + each for each in self.trend.deviations.at_levels(self.pool)]
         grids: tuple[list[float], ...] = (
-            [trend + each for each in self.trend.deviations.at_levels(self.pool)],
+            line,
             [drift + each for each in self.drift.deviations.at_levels(self.pool)],
-            self.neighbours.at_levels(size, load, self.speed),
+            _tailed(self.neighbours.at_levels(size, load, self.speed), line),
         )
         tokens = None
         if hint is not None and self.tokens.count >= TOKENS_KNOWN:
@@ -134,12 +137,16 @@ class Habits:
 
     def _given(self, expected: float, tokens: float, load: float) -> tuple[list[float], list[float]]:
         line = self.tokens.deviations.at_levels(None)
-        line[P98] = min(line[P98], line[P90] + PLAUSIBLE * (line[P90] - line[P80]))
-        line[P95] = min(line[P95], line[P98])
+        tail = line[P90] + self._tail_given(line[P80], line[P90], line[P98])
+        line[P95], line[P98] = min(line[P95], tail), tail
         near = self.tokens.nearest.at_levels(log1p(tokens), load, self.speed)
-        for place in (P95, P98):  # few neighbours know nothing of what is rare
-            near[place] = near[P90] + line[place] - line[P90]
+        near[P90] = min(near[P90], near[P80] + STRETCHED * (line[P90] - line[P80]))
+        near = _tailed(near, line)
         return [expected + each for each in line], [expected + each for each in near]
+
+    def _tail_given(self, p80: float, p90: float, p98: float) -> float:
+        """From p90 to p98, where faults of the past have no say."""
+        return self.pool.tail_given.stretched(min(p98 - p90, PLAUSIBLE * (p90 - p80)))
 
     def _cold(self) -> list[float]:
         """From the narrowest pool that has seen enough."""
@@ -170,10 +177,13 @@ class Habits:
         if now is not None:
             self._pass_time(now)
         if launch.grids:
+            slope = self.pool.excess.mean
             if launch.tokens is None:
-                self.plain.learn(launch.grids[:3], launch.grid, log_seconds)
+                self.plain.learn(launch.grids[:3], launch.grid, log_seconds, slope)
             else:
-                self.hinted.learn(launch.grids, launch.grid, log_seconds)
+                self.hinted.learn(launch.grids, launch.grid, log_seconds, slope)
+            if self.count > LITTLE and log_seconds > launch.grid[P98]:
+                self.pool.excess.add(log_seconds - launch.grid[P98])
         variances = self.trend.deviations.variance, self.tokens.deviations.variance
         grid, usual = launch.grid, self.tokens.deviations.tail()
         excess = beyond(log_seconds, grid[P90], grid[P98])
@@ -181,7 +191,9 @@ class Habits:
         tokens = launch.hint if tokens is None else tokens
         off_speed = None if tokens is None else self._learn_tokens(launch, tokens, seconds)
         if off_speed is not None and usual is not None:
-            excess = beyond(off_speed - FOLLOW * launch.speed, *usual)
+            left, (p80, p90, p98) = off_speed - FOLLOW * launch.speed, usual
+            excess = beyond(left, p90, max(p98, p90 + STEEP * (p90 - p80)))
+            self.pool.tail_given.learn(p90, p90 + self._tail_given(p80, p90, p98), left)
         self.neighbours.add(launch.size, launch.load, launch.speed, log_seconds)
         slower = off if off_speed is None else off_speed
         self.speed += QUICK * (max(-FAR, min(FAR, slower)) - self.speed)
@@ -213,7 +225,8 @@ class Habits:
             off = log_seconds - expected
             said = launch.tokens if launch.tokens is not None and launch.hint == tokens else None
             left = log_seconds - (expected + FOLLOW * launch.speed if said is None else said)
-            known.deviations.add(left)
+            if known.count >= TOKENS_KNOWN:
+                known.deviations.add(left)
             known.nearest.add(log1p(tokens), launch.load, launch.speed, left)
         else:
             known.nearest.add(log1p(tokens), launch.load, launch.speed, 0.0)
@@ -255,3 +268,10 @@ class Habits:
         tokens = self.tokens
         trends = self.trend.deviations.window, self.drift.deviations.window
         return *trends, tokens.deviations.window, tokens.nearest, self.neighbours
+
+
+def _tailed(near: list[float], line: list[float]) -> list[float]:
+    """*near* with the tail of *line*: few neighbours know nothing of what is rare."""
+    for place in (P95, P98):
+        near[place] = near[P90] + line[place] - line[P90]
+    return near

@@ -1,4 +1,5 @@
-"""What calls of one kind have in common: the slope over the prompt's size, the shape of the deviations, the level.
+"""What calls of one kind have in common: the slope over the prompt's size, the shape of the deviations, the level, and
+how far the late ones are beyond the others.
 
 Operations of a model lean on the model's pool while they are new, and that one on the pool of everything.
 """
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Final
 
+from otel_latency.predict.calibration import Excess, Tail
 from otel_latency.predict.estimate import LEVELS
 from otel_latency.predict.windows import Window
 
@@ -51,7 +53,7 @@ class Level:
 class Pool:
     """One pool; `above` is the wider one, which learns from it."""
 
-    __slots__ = ("above", "deviations", "level", "passed_on", "together", "within")
+    __slots__ = ("above", "deviations", "excess", "level", "passed_on", "tail_given", "together", "within")
 
     def __init__(self, above: Pool | None = None) -> None:
         self.above = above
@@ -60,6 +62,9 @@ class Pool:
         self.within = 0.0
         self.together = 0.0
         self.passed_on = 0.0
+        self.excess = Excess()
+        # Given the tokens a call at half the speed is a fault: a tail that grew with such calls would excuse the next.
+        self.tail_given = Tail(widest=0.0)
 
     def add(self, deviation: float, size_off: float, log_off: float) -> None:
         """A call's deviation from what was expected, and its distances from the means of its own operation."""
@@ -94,12 +99,14 @@ class Pool:
         return [share * own + (1 - share) * wide for own, wide in zip(self.deviations.at_levels(), usual, strict=True)]
 
     def numbers(self) -> list[float]:
-        return [*self.level.numbers(), self.within, self.together, self.passed_on]
+        tails = self.excess.count, self.excess.mean, self.tail_given.factor
+        return [*self.level.numbers(), self.within, self.together, self.passed_on, *tails]
 
     def arrays(self) -> list[array[float]]:
         return self.deviations.arrays()
 
     def restore(self, numbers: list[float], arrays: Sequence[array[float]]) -> None:
-        *level, self.within, self.together, self.passed_on = numbers
+        *level, self.within, self.together, self.passed_on = numbers[:6]
+        self.excess.count, self.excess.mean, self.tail_given.factor = numbers[6:]
         self.level.restore(level)
         self.deviations.restore(arrays)

@@ -70,7 +70,7 @@ class Predictor:
         grid, launch = habits.forecast(input_tokens, in_flight, output_tokens)
         if now is not None:
             grid = habits.widened(grid, now)
-        return _estimate(grid, habits, launch)
+        return _estimate(grid, habits, launch, slope=habits.pool.excess.mean)
 
     def observe(
         self,
@@ -96,7 +96,7 @@ class Predictor:
             return None
         habits = self._known(estimate.launch.key)
         grid = habits.given(estimate.launch, output_tokens)
-        return None if grid is None else _estimate(grid, habits, estimate.launch)
+        return None if grid is None else _estimate(grid, habits, estimate.launch, slope=0.0)
 
     def slow_call(self, estimate: Estimate, seconds: float, *, output_tokens: float | None = None) -> SlowCall | None:
         """Whether the call was so slow that less than one in a hundred is by chance. Ask before `observe`."""
@@ -209,5 +209,6 @@ class Predictor:
         return model.pool if kind == "model" else model.watch
 
 
-def _estimate(grid: list[float], habits: Habits, launch: Launch) -> Estimate:
-    return Estimate(tuple([exp(each) for each in grid]), int(habits.count), launch, habits.tokens)
+def _estimate(grid: list[float], habits: Habits, launch: Launch, *, slope: float) -> Estimate:
+    quantiles = tuple([exp(each) for each in grid])
+    return Estimate(quantiles, int(habits.count), launch, habits.tokens, slope=slope)

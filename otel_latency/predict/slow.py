@@ -14,8 +14,11 @@ from otel_latency.predict.estimate import Estimate
 
 RARE: Final = 0.01
 EXPLAINED: Final = 0.05
-SPEED_SHARE: Final = 0.8
-"""Of the false alarms that may be spent on calls that are slow for their number of tokens."""
+SPEED_SHARE: Final = 0.6
+WHOLE_SHARE: Final = 0.2
+"""Of the false alarms that may be spent on calls that are slow for their number of tokens, and as a whole. The rest is
+kept back: the tail given the tokens is never drawn wider than is plausible, so that past faults do not hide new ones.
+"""
 LONGER: Final = "longer answer"
 SLOWER: Final = "slower per token"
 
@@ -39,10 +42,10 @@ class SlowCall:
 def probability(estimate: Estimate, seconds: float, given: Estimate | None = None) -> float:
     """That a call takes at least *seconds*; *given* is the estimate that knows the output tokens.
 
-    With both, two questions are asked, and their shares of the errors add up to the whole (Bonferroni, weighted).
+    With both, two questions are asked, and each may only spend its share of the errors (Bonferroni, weighted).
     """
     whole = estimate.tail(seconds)
-    return whole if given is None else min(1.0, given.tail(seconds) / SPEED_SHARE, whole / (1 - SPEED_SHARE))
+    return whole if given is None else min(1.0, given.tail(seconds) / SPEED_SHARE, whole / WHOLE_SHARE)
 
 
 def slow_call(estimate: Estimate, seconds: float, given: Estimate | None = None) -> SlowCall | None:

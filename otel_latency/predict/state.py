@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
-MAGIC: Final = b"otel-latency predictor 1\n"
+MAGIC: Final = b"otel-latency predictor 2\n"
 _LENGTH: Final = struct.Struct("<I")
 
 

@@ -9,17 +9,22 @@ it, so it shows a slower provider after a few calls where bare durations would n
 
 from __future__ import annotations
 
-from math import exp, log, log1p
+from bisect import bisect_right
+from math import exp, expm1, log, log1p, sqrt
 from typing import Final
 
-from otel_latency.predict.experts import P50, Deviations
-from otel_latency.predict.windows import Neighbours
+from otel_latency.predict.calibration import P10, P50, P90
+from otel_latency.predict.experts import EIGHTY, Deviations
+from otel_latency.predict.pool import NORMAL
+from otel_latency.predict.windows import Neighbours, at_levels
 
 KEEP: Final = 0.995
 START_SHARE: Final = 0.3
 USUAL_SPREAD: Final = 0.2
-STEADY: Final = 0.05
-"""The relative variance of the lengths at which that is half clear."""
+LONGER: Final = 5
+BETWEEN: Final = 1 / sqrt(12)
+"""The standard deviation of how far the next token has come."""
+SOON: Final = 0.1
 FOLLOW: Final = 0.5
 """The share of the recent speed that is expected to last."""
 FAR: Final = 1.0
@@ -88,20 +93,25 @@ class TokenTime:
         each = (b1 - a12 * crowd) / a11
         return (b0 - a01 * each - a02 * crowd) / a00, each, crowd
 
-    def so_far(self, tokens: float, in_flight: float, speed: float) -> float:
-        """The seconds that the first *tokens* tokens are expected to take, from what calls under that load took."""
-        start, each, crowd = self.coefficients()
-        usual = max(start, 0.0) + tokens * max(each + crowd * in_flight, 0.0)
-        alike = self.nearest.at_levels(log1p(self.mean_tokens), log1p(in_flight), speed)
-        return usual * exp(FOLLOW * speed + alike[P50])
+    def left(self, tokens: float, streaming: float) -> list[float] | None:
+        """Seconds still to come, at `LEVELS`, of an answer whose first *tokens* tokens took *streaming* seconds.
 
-    def clarity(self) -> float:
-        """How well start and time per token are told apart, 0 to 1: not at all when all answers are of one length."""
-        once, tokens, _, squares, *_ = self.sums
-        if not squares:
-            return 0.0
-        varied = 1 - tokens * tokens / (once * squares)
-        return varied / (varied + STEADY)
+        At the pace of this very call, which the rest will keep the better the more of it has come. How long the answer
+        becomes is known from longer ones of the past; None where these are few. The next token is half on its way.
+        """
+        lengths = self.nearest.places[bisect_right(self.nearest.places, log1p(tokens)) :]
+        if len(lengths) < LONGER:
+            return None
+        so_far = tokens + 0.5
+        pace = streaming / so_far
+        grid = self.deviations.at_levels(None)
+        whole = [expm1(each) for each in at_levels(lengths)]
+        uneven = (grid[P90] - grid[P10]) / EIGHTY * sqrt(max(0.0, 1 - so_far / whole[P50]))
+        halfway = whole[P50] * pace * BETWEEN / so_far
+        return [
+            max(each - so_far, SOON) * pace * exp(uneven * normal) + halfway * normal
+            for each, normal in zip(whole, NORMAL, strict=True)
+        ]
 
     def fade(self, weight: float) -> None:
         """Let all the past count as much as *weight* calls, at most."""

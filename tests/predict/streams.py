@@ -14,7 +14,7 @@ from math import exp, sqrt
 from pathlib import Path
 from typing import NamedTuple
 
-from otel_latency.predict import Estimate, Predictor
+from otel_latency.predict import Estimate, Predictor, SlowCall
 
 MEASURED = Path(__file__).parents[3] / "shared" / "data" / "latency"
 """Beside the checkout, where it exists."""
@@ -30,6 +30,9 @@ class Call(NamedTuple):
     seconds: float
     launch: float | None = None
     finish: float | None = None
+    first_token: float | None = None
+    is_late: bool = False
+    """A simulated fault, which is no false alarm."""
 
 
 class Forecast(NamedTuple):
@@ -38,6 +41,14 @@ class Forecast(NamedTuple):
     call: Call
     estimate: Estimate
     history: int
+
+
+class Judged(NamedTuple):
+    """A call that is over; `slow` is None where it was as usual."""
+
+    call: Call
+    estimate: Estimate
+    slow: SlowCall | None
 
 
 def measured(name: str) -> list[list[Call]]:
@@ -55,6 +66,7 @@ def measured(name: str) -> list[list[Call]]:
                 float(row["latency_s"]),
                 float(row["launch_s"]) if row["launch_s"] else None,
                 float(row["finish_s"]) if row["finish_s"] else None,
+                float(row["ttft_s"]) if row["ttft_s"] else None,
             )
             if call.seconds > 0:
                 streams.setdefault(call.stream, []).append(call)
@@ -79,8 +91,9 @@ def _hosted(model: str, draw: random.Random, tasks: int, calls: int) -> Iterator
             answer = max(1, int(length * (tokens / prompt) ** 0.15 * draw.lognormvariate(0, varied)))
             drift = lasting * drift + sqrt(1 - lasting * lasting) * draw.gauss(0, width)
             seconds = start * draw.lognormvariate(0, noise) + answer * each * draw.lognormvariate(0, 0.1)
-            seconds *= exp(drift) * (1 + draw.expovariate(1) if draw.random() < 0.03 else 1)
-            yield Call(model, "hosted", f"task-{task}", model, tokens, answer, seconds)
+            is_late = draw.random() < 0.03
+            seconds *= exp(drift) * (1 + draw.expovariate(1) if is_late else 1)
+            yield Call(model, "hosted", f"task-{task}", model, tokens, answer, seconds, is_late=is_late)
 
 
 def reasoning(models: int = 3, *, tasks: int = 8, calls: int = 250, seed: int = 2) -> list[list[Call]]:
@@ -121,6 +134,23 @@ def events(stream: Sequence[Call]) -> Iterator[tuple[bool, int, int]]:
     for _, is_launch, index in sorted(moments):
         yield is_launch, index, running
         running += 1 if is_launch else -1
+
+
+def judged(stream: Sequence[Call]) -> list[Judged]:
+    """Each call of *stream* with what was said at its launch, and what was made of it at its end."""
+    predictor, said, all_judged = Predictor(), {}, []
+    for is_launch, index, running in events(stream):
+        call = stream[index]
+        if is_launch:
+            said[index] = predictor.predict(
+                call.provider, call.task, call.model, input_tokens=call.input_tokens, in_flight=running
+            )
+            continue
+        estimate = said.pop(index)
+        slow = predictor.slow_call(estimate, call.seconds, output_tokens=call.output_tokens)
+        all_judged.append(Judged(call, estimate, slow))
+        predictor.observe(estimate, call.seconds, output_tokens=call.output_tokens)
+    return all_judged
 
 
 def forecasts(stream: Sequence[Call], *, predictor: Predictor | None = None, hint: bool = False) -> list[Forecast]:
