@@ -30,12 +30,17 @@ NAMES = (
     "log_timing",
     "concurrency",
     "predict",
+    "forecasts",
     "rules",
     "alerting",
     "history",
+    "wal",
     "turns",
+    "insight",
+    "overview",
     "timeline",
     "compare",
+    "prices",
 )
 TABLES = ("collect_cost",)
 """Those that print a table for people, and have no bar."""
