@@ -128,7 +128,7 @@ class TraceDecoder:
             _number_of(status, _STATUS_CODES),
             (int(max(span.start_time_unix_nano, 0)), int(max(span.end_time_unix_nano, 0))),
             _pairs(span.attributes),
-            [(one.name or "", int(one.time_unix_nano), _pairs(one.attributes)) for one in (span.events or ())[:MAX_EVENTS]],
+            [_event(one) for one in (span.events or ())[:MAX_EVENTS]],
             [(bytes(one.span_id), _pairs(one.attributes)) for one in (span.links or ())[:MAX_LINKS]],
         )
 
@@ -299,6 +299,10 @@ _STATUS_CODES = ("UNSET", "OK", "ERROR")
 
 def _pairs(attributes: list[KeyValue] | None) -> Pairs:
     return [(pair.key or "", plain(pair.value)) for pair in (attributes or ())[:MAX_ATTRIBUTES]]
+
+
+def _event(event: _Event) -> tuple[str, int, Pairs]:
+    return event.name or "", int(event.time_unix_nano), _pairs(event.attributes)
 
 
 def _number_of(value: int | str | None, names: tuple[str, ...]) -> int:
