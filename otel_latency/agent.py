@@ -1,6 +1,7 @@
 """The agent: the only module that knows two steps at once. It builds every part, connects them, and runs until told.
 
-    receivers --> intake --> insight, received metrics, running operations --+
+    receivers --> intake --> delivery
+                     +-----> insight, received metrics, running operations --+
     collectors ------------> samples ---------------------------------------+--> /metrics, /status, /health*, /api/v1
                                                                              +--> rules --> notifiers
 
@@ -27,6 +28,7 @@ from typing import Final, Protocol
 
 from otel_latency.agent_alerting import Alerting
 from otel_latency.agent_answers import Answers
+from otel_latency.agent_delivery import Delivery
 from otel_latency.agent_insight import Insight
 from otel_latency.agent_live import LiveFeed
 from otel_latency.agent_metrics import AgentMetrics
@@ -110,9 +112,18 @@ class Agent:
             aggregator=self.aggregator,
             operations=self.operations,
             samples=self.samples,
+            written=lambda position: self.delivery.written(position),  # noqa: PLW0108 - it is made below
+        )
+        self.delivery = Delivery(
+            config.store, directory / config.store.path, clock=self._clock, reached=self.insight.history.reach
         )
 
-        self.intake = Intake(spans=self._take_spans, points=self._take_points, operations=self.operations.add)
+        self.intake = Intake(
+            spans=self._take_spans,
+            points=self._take_points,
+            operations=self.operations.add,
+            keep=self.delivery.keep if self.delivery.is_needed else None,
+        )
         self.receivers = self._build_receivers(config)
         self.own = self._build_own()
         self.health = Health(
@@ -144,8 +155,10 @@ class Agent:
             await self.web.start()
             stack.push_async_callback(self.web.stop)
             stack.callback(self.stream.close)
-            await self.insight.start()
+            await self.delivery.start(await self.insight.start(), self.intake.recall)
+            stack.push_async_callback(self.delivery.close)
             stack.push_async_callback(self.insight.close)
+            await stack.enter_async_context(self._beside(self.delivery.run(), "delivery"))
             await stack.enter_async_context(self._beside(self._keep_time(), "ticks"))
             await stack.enter_async_context(self._beside(self._keep_overview(), "overview"))
             stack.push_async_callback(self.alerting.close)
@@ -317,6 +330,8 @@ class Agent:
                 "dropped_operations": lambda: self.operations.dropped,
                 "adjusted_spans": lambda: self.aggregator.adjusted,
                 "unassembled_spans": self.insight.unassembled,
+                "acked_nondurable_spans": lambda: {(): self.delivery.log.acked_nondurable},
+                "recovered_items": lambda: {signal.value: n for signal, n in self.delivery.recovered.items()},
                 "unlearnt_operations": self.insight.unlearnt,
                 "history_dropped": lambda: self.insight.history.dropped,
                 "overflowed_series": lambda: self.aggregator.overflowed + self.received.overflowed,
@@ -330,6 +345,7 @@ class Agent:
                 "queued_notifications": lambda: sum(self.alerting.pipeline.queued().values()),
                 "turn_sampling_ratio": lambda: self.insight.sampling.share,
                 "history_bytes": lambda: self.insight.history.size_bytes,
+                "log_bytes": lambda: self.delivery.log.size_bytes,
             },
         )
 
@@ -358,6 +374,7 @@ class Agent:
                 "operations": lambda: {"running": len(self.operations.running(self._clock.time()))},
                 "turns": self.insight.turns_status,
                 "history": self.insight.history.status,
+                "log": self.delivery.status,
                 "collectors": lambda: [asdict(one) for one in self.collectors.runner.status()],
                 "checks": lambda: [asdict(one) for one in self.collectors.checks.results()],
                 "machine": self._machine_status,

@@ -1,9 +1,9 @@
 """Understanding, connected: what the agent makes of finished spans beyond counting them.
 
-    spans --new ones--> priced --+--> aggregator
-                                 +--traces under load sampled--> turns --> sessions, critical paths
-                                                             +--> forecasts, anomalies
-                                                             +--> history
+    spans --new ones--+--> aggregator, prices
+                      +--under load a sample of traces--> turns --> sessions, critical paths
+                                                      +-> forecasts, anomalies
+                                                      +-> history
 
 Counts, percentiles and windows are of all spans. Turns, forecasts and single operations in the history are of a sample
 of whole traces once more than `TURN_RATE` spans a second come; `otel_latency_agent_turn_sampling_ratio` tells its size.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +66,9 @@ class Insight:
         aggregator: Aggregator,
         operations: Operations,
         samples: SampleTable,
+        written: Callable[[int], None] = lambda _position: None,
     ) -> None:
+        """*written* is told how far in the log what is on disk now reaches."""
         self._clock = clock
         self._aggregator = aggregator
         self._samples = samples
@@ -85,6 +87,8 @@ class Insight:
             max_bytes=int(config.store.max_bytes),
             clock=clock,
             minutes=self._minutes,
+            counters=self._counters,
+            written=written,
         )
         self._calendar = Calendar()
         self._calendar.add("history", MINUTELY, self.history.maintain)
@@ -92,23 +96,28 @@ class Insight:
         self._counted = float("-inf")
         self._torn = 0
 
-    async def start(self) -> None:
-        """Open the history, and go on from what it knows. Raises nothing; see `history.fault`."""
-        before = await self.history.start()
-        self._aggregator.restore(before)
-        self.sessions.restore(before)
-        self.overview.restore(before)
+    async def start(self) -> int:
+        """Open the history, and go on from what it knows. Answers how far in the log that reaches.
+
+        Raises nothing; see `history.fault`.
+        """
+        past = await self.history.start()
+        self._aggregator.restore(past.counters)
+        self.sessions.restore(past.counters)
+        self.overview.restore(past.counters)
         await self._recall_forecasts()
         self.prices.start()
         self._calendar.start()
+        return past.position
 
     def take(self, rows: list[SpanRow]) -> None:
         """Take finished spans, perhaps not for the first time."""
         now = self._clock.time()
         fresh = self._aggregator.fresh(rows)
-        self.prices.price(fresh, now)
         self._aggregator.add(fresh, now)
+        self.prices.count(fresh, now)
         kept = self.sampling.kept(fresh)
+        self.prices.show(kept)
         self.assembler.add(kept, self._clock.monotonic())
         self.forecasts.add(kept)
         self.history.add(kept)
@@ -122,7 +131,7 @@ class Insight:
             self._aggregator.add_cost(profile, usd)
         self.forecasts.learn(now)
         if elapsed - self._counted >= COUNT_EVERY:
-            self.count([*self._aggregator.counters(), *self.sessions.families(elapsed)])
+            self.count(self._counters())
         self.history.tick(now)
 
     def families(self, now: float) -> list[Family]:
@@ -138,10 +147,9 @@ class Insight:
         """Put together what is there, and write it. Closing twice, or before `start`, is harmless."""
         self._calendar.stop()
         self.prices.close()
-        elapsed, now = self._clock.monotonic(), self._clock.time()
+        elapsed = self._clock.monotonic()
         self._settle(self.assembler.flush(), elapsed)
-        self._aggregator.fold(now)
-        self.count([*self._aggregator.counters(), *self.sessions.families(elapsed)])
+        self.count(self._counters())
         await self._keep_forecasts()
         await self.history.close()
 
@@ -182,6 +190,12 @@ class Insight:
     def _whole(self, turns: list[Turn], elapsed: float) -> list[Turn]:
         """Those that were not torn when the sample became smaller."""
         return self.sampling.whole(turns, elapsed)
+
+    def _counters(self) -> list[Family]:
+        """The counters that go on over a restart, with all that was taken by now."""
+        self._aggregator.fold(self._clock.time())
+        families = [*self._aggregator.counters(), *self.sessions.families(self._clock.monotonic())]
+        return [family for family in families if family.name in _GO_ON]
 
     def _minutes(self, slot: int) -> Iterator[tuple[str, Labels, Window | None]]:
         yield from self._aggregator.minutes(slot)

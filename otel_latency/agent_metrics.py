@@ -39,6 +39,8 @@ _TOTALS: Final = {
     "adjusted_spans": _Total("reason", "Spans counted with their times corrected."),
     "notifications": _Total("notifier outcome", "Notifications that were delivered, retried, given up or dropped."),
     "rule_missed_evaluations": _Total("group", "Evaluations that were left out because those before took too long."),
+    "acked_nondurable_spans": _Total("", "Items acknowledged while they were in memory only, for want of a disk."),
+    "recovered_items": _Total("signal", "Items accepted by a former run and counted by this one."),
     "unassembled_spans": _Total("reason", "Spans that were counted and are in no turn."),
     "unlearnt_operations": _Total("reason", "Calls and stages that forecasts did not learn from."),
     "history_dropped": _Total("reason", "What the history does not keep, or gave up before its time to make room."),
@@ -53,6 +55,7 @@ _GAUGES: Final = {
     "queued_notifications": "Notifications on their way.",
     "turn_sampling_ratio": "The part of all traces that turns, forecasts and the history's operations are made of.",
     "history_bytes": "What the history takes on disk.",
+    "log_bytes": "What accepted requests take on disk.",
 }
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -102,13 +102,14 @@ def running_agent(
     prefix: Sequence[str] = (),
     is_reachable: bool = True,
     files: Mapping[str, str] | None = None,
+    directory: Path | None = None,
 ) -> Iterator[RunningAgent]:
     """Start an agent behind the command *prefix* (which has to `exec` it), and end it after the block.
 
-    *files* are written to its directory first: `otel-latency.yaml`, say. One that *prefix* shuts off the network is not
-    reachable: then its log has to do.
+    *files* are written to its directory first: `otel-latency.yaml`, say; that is *directory*, or one of its own. One
+    that *prefix* shuts off the network is not reachable: then its log has to do.
     """
-    with tempfile.TemporaryDirectory() as directory:
+    with nullcontext(str(directory)) if directory else tempfile.TemporaryDirectory() as directory:
         log_file = Path(directory, "agent.log")
         for name, text in (files or {}).items():
             Path(directory, name).write_text(text, encoding="utf-8")

@@ -400,6 +400,13 @@ class Store(Section):
 
     path: File = "otel-latency-data"
     """A directory, from that of the configuration; made when something is to be written."""
+    durability: Literal["disk", "memory"] = "disk"
+    """Whether a request is on disk before it is acknowledged, or lives as long as the process."""
+    on_disk_failure: Literal["memory", "refuse"] = "memory"
+    """While the disk cannot be written: go on in memory, counted as acknowledged without being durable, or answer 503
+    so that senders try again."""
+    log_bytes: Annotated[Size, Meta(extra={"at_least": "4MiB", "at_most": "16GiB"})] = Size(64 << 20)
+    """The most that acknowledged requests take on disk while they wait for a destination; beyond it the oldest go."""
     detail: Keeping = Duration(24 * 3600.0)
     """How long each operation is kept, and every minute of every series."""
     aggregate: Keeping = Duration(30 * 86400.0)

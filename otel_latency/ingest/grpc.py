@@ -141,6 +141,9 @@ class GRPCReceiver:
                 if body is None:
                     return b""
                 outcome = self._faults(signal, body, is_json=False, transport="grpc")
+                if outcome.keep is not None:
+                    share.grow(outcome.waiting_bytes)
+                    await outcome.keep()
         finally:
             self._readers.release()
         return encode_response(signal, outcome, is_json=False)

@@ -151,10 +151,12 @@ class HTTPReceiver:
         with self._admission.share() as share:
             body = await self._read(request, share)
             if encodings:
-                # The share stays what was sent: unpacking and decoding do not await, so only one body at a time
-                # is held unpacked.
+                # The share stays what was sent: unpacking and decoding do not await.
                 body = decompress(body, ",".join(encodings), self._max_body)
             outcome = self.faults(signal, body, is_json=is_json, transport="http")
+            if outcome.keep is not None:
+                share.grow(outcome.waiting_bytes)
+                await outcome.keep()
         return web.Response(
             body=encode_response(signal, outcome, is_json=is_json), content_type=JSON if is_json else PROTOBUF
         )

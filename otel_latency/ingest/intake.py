@@ -1,34 +1,45 @@
 """The door of the agent: a request body in, records out to whoever aggregates them, and the count refused.
 
-Both transports call `Intake.accept`; it decodes, hands the records on and accounts for every item. It is synchronous:
-when it returns, what it did not report as rejected has been taken.
+Both transports call `Intake.accept`; it decodes and accounts for every item. Where a log keeps requests, the sender is
+answered once `Outcome.keep` has returned; the records are handed on at that moment, and so never twice and never before
+they are safe. Without one they are handed on at once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from enum import Enum
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Final, NamedTuple, Protocol
 
 from otel_latency.ingest import otlp_logs, otlp_metrics, otlp_traces
 from otel_latency.ingest.wire_json import ignored_keys_warning
-from otel_latency.records import MetricPoint, Operation, SpanRow
+from otel_latency.records import MetricPoint, Operation, Signal, SpanRow
 
-
-class Signal(Enum):
-    """The three OTLP signals; the value is the path segment and the metric label."""
-
-    TRACES = "traces"
-    METRICS = "metrics"
-    LOGS = "logs"
+ITEM_BYTES: Final = 700
+"""About what a decoded item takes in memory while it waits to be safe."""
 
 
 class Outcome(NamedTuple):
-    """What became of one request: `rejected` items of it were not taken, and `message` says why (or warns)."""
+    """What became of one request: `rejected` items of it were not taken, and `message` says why (or warns).
+
+    The others are taken once `keep` has returned, where it is set; it raises Overloaded when that cannot be now. Until
+    then they take about `waiting_bytes`.
+    """
 
     rejected: int = 0
     message: str = ""
+    keep: Callable[[], Awaitable[object]] | None = None
+    waiting_bytes: int = 0
+
+
+class Keep(Protocol):
+    """Whoever keeps requests until they are done with."""
+
+    def __call__(
+        self, signal: Signal, body: bytes, *, is_json: bool, items: int, then: Callable[[], None]
+    ) -> Awaitable[object]:
+        """Keep a request with so many good *items*; *then* is called when it is safe, before the answer."""
 
 
 class Accept(Protocol):
@@ -42,6 +53,15 @@ class Accept(Protocol):
         """
 
 
+class _Decoded(NamedTuple):
+    """A request: how many items are good, what hands these on, how many are not, and the keys that mean something."""
+
+    accepted: int
+    hand_on: Callable[[], None]
+    rejected: Mapping[str, int]
+    keys: frozenset[str]
+
+
 class Intake:
     """Decodes requests and hands on what they held: rows to *spans*, points to *points*, reports to *operations*."""
 
@@ -51,10 +71,12 @@ class Intake:
         spans: Callable[[list[SpanRow]], None],
         points: Callable[[list[MetricPoint]], None],
         operations: Callable[[list[Operation]], None],
+        keep: Keep | None = None,
     ) -> None:
         self._spans = spans
         self._points = points
         self._operations = operations
+        self._keep = keep
         self._traces = otlp_traces.TraceDecoder()
         self.requests = 0
         self.received: Counter[tuple[Signal, str]] = Counter()
@@ -65,28 +87,40 @@ class Intake:
     def accept(self, signal: Signal, body: bytes, *, is_json: bool, transport: str) -> Outcome:
         """See `Accept`."""
         self.requests += 1
-        take = {Signal.TRACES: self._take_traces, Signal.METRICS: self._take_metrics, Signal.LOGS: self._take_logs}
-        accepted, rejected, known_keys = take[signal](body, is_json)
-        refused = sum(rejected.values())
-        self.received[signal, transport] += accepted + refused
-        for reason, count in rejected.items():
+        decoded = self._decode(signal, body, is_json)
+        refused = sum(decoded.rejected.values())
+        said = [f"{reason}: {count}" for reason, count in sorted(decoded.rejected.items())]
+        if is_json and not decoded.accepted:
+            said.append(ignored_keys_warning(body, decoded.keys))
+        message = "; ".join(filter(None, said))
+        take = partial(self._take, signal, transport, decoded, refused)
+        if self._keep is None or not decoded.accepted:
+            take()
+            return Outcome(refused, message)
+        keep = partial(self._keep, signal, body, is_json=is_json, items=decoded.accepted, then=take)
+        return Outcome(refused, message, keep, ITEM_BYTES * decoded.accepted)
+
+    def recall(self, signal: Signal, body: bytes, *, is_json: bool) -> int:
+        """Hand on what a request held that was accepted in a former run; how many items. Raises DecodeError."""
+        decoded = self._decode(signal, body, is_json)
+        decoded.hand_on()
+        return decoded.accepted
+
+    def _take(self, signal: Signal, transport: str, decoded: _Decoded, refused: int) -> None:
+        self.received[signal, transport] += decoded.accepted + refused
+        for reason, count in decoded.rejected.items():
             self.rejected[signal, reason] += count
-        said = [f"{reason}: {count}" for reason, count in sorted(rejected.items())]
-        if is_json and not accepted:
-            said.append(ignored_keys_warning(body, known_keys))
-        return Outcome(refused, "; ".join(filter(None, said)))
+        decoded.hand_on()
 
-    def _take_traces(self, body: bytes, is_json: bool) -> tuple[int, Mapping[str, int], frozenset[str]]:
-        rows, rejected = self._traces.decode(body, is_json=is_json)
-        self._spans(rows)
-        return len(rows), rejected, otlp_traces.JSON_KEYS
-
-    def _take_metrics(self, body: bytes, is_json: bool) -> tuple[int, Mapping[str, int], frozenset[str]]:
-        points, rejected = otlp_metrics.decode_metrics(body, is_json=is_json)
-        self._points(points)
-        return len(points), rejected, otlp_metrics.JSON_KEYS
-
-    def _take_logs(self, body: bytes, is_json: bool) -> tuple[int, Mapping[str, int], frozenset[str]]:
+    def _decode(self, signal: Signal, body: bytes, is_json: bool) -> _Decoded:
+        if signal is Signal.TRACES:
+            rows, rejected = self._traces.decode(body, is_json=is_json)
+            return _Decoded(len(rows), partial(self._spans, rows), rejected, otlp_traces.JSON_KEYS)
+        if signal is Signal.METRICS:
+            points, rejected = otlp_metrics.decode_metrics(body, is_json=is_json)
+            return _Decoded(len(points), partial(self._points, points), rejected, otlp_metrics.JSON_KEYS)
         operations, accepted, rejected = otlp_logs.decode_logs(body, is_json=is_json)
-        self._operations(operations)
-        return accepted, rejected, otlp_logs.JSON_KEYS
+        return _Decoded(accepted, partial(self._operations, operations), rejected, otlp_logs.JSON_KEYS)
+
+
+__all__ = ["Accept", "Intake", "Outcome", "Signal"]

@@ -22,6 +22,7 @@ _PARTS: Final = (
     "audio_cache_read_tokens",
     "audio_output_tokens",
 )
+_SOME_PARTS: Final = frozenset(_PARTS)
 _ALWAYS: Final = (float("-inf"), float("inf"))
 
 Measures = Mapping[str, Any]
@@ -81,14 +82,12 @@ class Tariff:
                 if read > each.above:
                     rate = each
         total: float = rate.fixed + rate.input * read + rate.output * get(OUTPUT, 0.0)
-        has_parts = False
-        for part, weight in rate.parts:
-            count = get(part)
-            if count:
-                has_parts = True
-                total += weight * count
-        if has_parts and not _is_sound(period, measures):
-            return None
+        if not _SOME_PARTS.isdisjoint(measures):
+            parts = [weight * count for part, weight in rate.parts if (count := get(part))]
+            if parts and not _is_sound(period, measures):
+                return None
+            for part in parts:
+                total += part
         return total / self._divisor
 
     def _turn_to(self, when: float) -> None:

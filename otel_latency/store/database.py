@@ -40,6 +40,7 @@ OPERATION_BYTES: Final = 100
 OPERATIONS_PER_TURN: Final = 5
 """How many operations take the room of a turn."""
 QUESTION_SECONDS: Final = 5.0
+POSITION: Final = "log"
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Batch:
     alerts: list[Alert] = field(default_factory=list)
     counters: list[counters.Counter] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
+    position: int | None = None
+    """Of the last record of the log whose effects are in what was written by then; None where there is no log."""
 
     def __len__(self) -> int:
         return len(self.spans) + len(self.turns) + len(self.minutes) + len(self.alerts) + len(self.counters)
@@ -117,6 +120,10 @@ class Database:
     def counters(self) -> dict[tuple[str, Labels], float]:
         """The values that counters go on from."""
         return counters.read(self._open)
+
+    def position(self) -> int:
+        """That of the last batch that had one; 0 at first."""
+        return windows.progress(self._open, POSITION)
 
     def maintain(self, now: float) -> Iterator[None]:
         """Merge minutes to quarters, delete what is too old or too much; a few milliseconds at each step.
@@ -210,6 +217,8 @@ class Database:
                 windows.insert(transaction, self._ids, self._run, batch.minutes)
                 alerts.insert(transaction, batch.alerts)
                 counters.insert(transaction, batch.counters, now)
+                if batch.position is not None:
+                    windows.set_progress(transaction, POSITION, batch.position)
         except BaseException:
             self._forget_ids()  # what was found in a transaction that failed was never written
             raise

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from otel_latency.aggregate.turn import Turn
 from otel_latency.aggregate.turn_view import turn_json, turn_line
@@ -34,12 +34,23 @@ from otel_latency.store.windows import Harvest, Minutes
 
 FILE: Final = "history.db"
 WRITE_EVERY: Final = 1.0
+REST: Final = 20.0
+"""Times as long as a write took passes before the next one begins: it has a twentieth of the time at most."""
 MAX_WAITING: Final = 16_384
 MAX_WAITING_TURNS: Final = 2_048
 """They are larger: some 5 KiB each."""
 View = Callable[[Turn], Mapping[str, object]]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+class Past(NamedTuple):
+    """What a former run left: the values of counters (labels in the order of their names), and how far in the log all
+    that was written reaches; 0 where nothing did.
+    """
+
+    counters: Mapping[tuple[str, Labels], float]
+    position: int
 
 
 class History:
@@ -60,8 +71,12 @@ class History:
         minutes: Minutes = lambda _: (),
         document: View = turn_json,
         line: View = turn_line,
+        counters: Callable[[], Iterable[Family]] = tuple,
+        written: Callable[[int], None] = lambda _position: None,
     ) -> None:
         self._clock = clock
+        self._counters = counters
+        self._on_written = written
         self._document = document
         self._line = line
         self._detail = detail
@@ -75,6 +90,7 @@ class History:
         self._counted: dict[tuple[str, Labels], float] = {}
         self._writing: asyncio.Task[None] | None = None
         self._written = float("-inf")
+        self._pause = WRITE_EVERY
         self._disk_fault = ""
         self._is_open = False
         self._lost: Counter[str] = Counter()
@@ -99,14 +115,15 @@ class History:
         """Spans that are not written yet."""
         return len(self._batch.spans)
 
-    async def start(self) -> Mapping[tuple[str, Labels], float]:
-        """Open the database; the answer is the values that counters go on from (labels in the order of their names).
-
-        Raises nothing; see `fault`.
-        """
+    async def start(self) -> Past:
+        """Open the database. Raises nothing; see `fault`."""
         await self._on_thread(lambda: self._database.open(self._clock.time()))
         self._is_open = True
-        return await self._on_thread(self._database.counters)
+        return await self._on_thread(lambda: Past(self._database.counters(), self._database.position()))
+
+    def reach(self, position: int) -> None:
+        """Everything that the log's records up to *position* led to has been handed over, or is in the counters."""
+        self._batch.position = position
 
     def add(self, spans: Sequence[SpanRow]) -> None:
         """Keep finished spans, none of them twice."""
@@ -130,7 +147,10 @@ class History:
         self._take(self._batch.alerts, told)
 
     def count(self, families: Iterable[Family]) -> None:
-        """Keep the values of counters that have changed; to be called whenever they are shown."""
+        """Keep the values of counters that have changed; to be called whenever they are shown.
+
+        A value that has been shown must not be lower after a restart. That holds by itself where a log has the rest.
+        """
         before, self._counted = self._counted, {}
         changed = []
         for name, labels, value in counters.counters_of(families):
@@ -142,9 +162,13 @@ class History:
     def tick(self, now: float) -> None:
         """Collect minutes that are over, and write what waits when it is time. *now* is Unix seconds."""
         self._take(self._batch.minutes, self._harvest.tick(now))
-        is_due = self._clock.monotonic() - self._written >= WRITE_EVERY
-        if is_due and self._is_open and (len(self._batch) or self._states) and self._writing is None:
+        is_due = self._clock.monotonic() - self._written >= self._pause
+        if is_due and self._is_open and self._has_news and self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="history:write")
+
+    @property
+    def _has_news(self) -> bool:
+        return bool(len(self._batch) or self._states or self._batch.position is not None)
 
     async def written(self) -> None:
         """Wait for what is being written at the moment."""
@@ -170,7 +194,7 @@ class History:
         if self._is_open:
             await self.written()
             self._batch.minutes += self._harvest.rest(self._clock.time())
-            if len(self._batch) or self._states:
+            if self._has_news:
                 await self._write()
             self._is_open = False
             await self._on_thread(self._database.close)
@@ -191,7 +215,7 @@ class History:
     async def history(self, series: str, since: float, until: float, step: float | None = None) -> JSONObject:
         """`/api/v1/history`: the lines of the series that a selector means, up to now."""
         wanted = selector.parse(series)
-        unfinished = self._harvest.unfinished(self._clock.time(), wanted)
+        unfinished = self._harvest.unfinished(self._clock.time(), wanted.means)
         if unfinished and self._is_open:
             self._take(self._batch.minutes, unfinished)
             await self.written()
@@ -265,18 +289,30 @@ class History:
         return await self._on_thread(lambda: self._database.answer(question))
 
     async def _write(self) -> None:
+        now, database = self._clock.time(), self._database
+        self._written = self._clock.monotonic()
+        if self._batch.position is not None:  # then nothing of what led here will come again
+            self.count(self._counters())
+            self._take(self._batch.minutes, self._harvest.unfinished(now))
         batch, self._batch = self._batch, Batch()
         waiting, self._states = self._states, {}
-        self._written = self._clock.monotonic()
-        now, database = self._clock.time(), self._database
         try:
             is_written = [await self._attempt(lambda: database.write(batch, now), len(batch))]
+            if batch.position is not None:
+                self._settle(batch.position, is_written=is_written[0])
             for name, state in waiting.items():
                 is_written.append(await self._attempt(partial(database.keep, name, state, now), 1))
             if all(is_written):
                 self._disk_fault = ""
         finally:
             self._writing = None
+            self._pause = max(WRITE_EVERY, REST * (self._clock.monotonic() - self._written))
+
+    def _settle(self, position: int, *, is_written: bool) -> None:
+        if is_written:
+            self._on_written(position)
+        elif self._batch.position is None:
+            self._batch.position = position
 
     async def _attempt(self, write: Callable[[], None], rows: int) -> bool:
         """Whether it was written; else that is told, and the rows counted."""

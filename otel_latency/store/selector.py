@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_latency.errors import ExpressionError
+from otel_latency.records import Labels
 
 MAX_CHARACTERS: Final = 4096
 _NAME: Final = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*")
@@ -26,6 +27,10 @@ class Selector:
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether a series of this name is meant."""
         return all((labels.get(label, "") == text) is wanted for label, text, wanted in self.matchers)
+
+    def means(self, name: str, labels: Labels) -> bool:
+        """Whether the series of that name and those labels is meant."""
+        return name == self.name and self.matches(dict(labels))
 
 
 def parse(text: str) -> Selector:

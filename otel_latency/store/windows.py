@@ -19,7 +19,6 @@ from typing import Final, NamedTuple, Protocol
 
 from otel_latency.records import Labels
 from otel_latency.sketch import Sketch
-from otel_latency.store.selector import Selector
 
 MINUTE: Final = 60
 QUARTER: Final = 900
@@ -274,15 +273,17 @@ class Harvest:
         running = int(now) // MINUTE
         return [one for one in self._walk(range(running, running - self.AGAIN - 2, -1)) if one]
 
-    def unfinished(self, now: float, wanted: Selector) -> list[Minute]:
-        """What the running minute and the one before have seen by now of the *wanted* series, beyond what was taken."""
+    def unfinished(self, now: float, is_wanted: Callable[[str, Labels], bool] | None = None) -> list[Minute]:
+        """What the running minute and the one before have seen by now, beyond what was taken: of the series that
+        *is_wanted* says, or of all latencies.
+        """
         found = []
         for slot in (int(now) // MINUTE - 1, int(now) // MINUTE):
             counts = self._counts.setdefault(slot, {})
             for name, labels, window in self._minutes(slot):
-                if window is None or name != wanted.name or not wanted.matches(dict(labels)):
+                if window is None or window.count <= counts.get((name, labels), 0):
                     continue
-                if window.count > counts.get((name, labels), 0):
+                if is_wanted(name, labels) if is_wanted else isinstance(window, Sketch):
                     counts[name, labels] = window.count
                     found.append(Minute(name, labels, slot, _copied(window)))
         return found

@@ -43,7 +43,7 @@ def ready(provider: str, model: str) -> Prices:
     """Prices that know the model."""
     prices = Prices()
     prices.start()
-    prices.price([row(Profile("bench", llm=LLMProfile(provider, model)), PLAIN)], time.time())
+    prices.count([row(Profile("bench", llm=LLMProfile(provider, model)), PLAIN)], time.time())
     while not prices.owed():
         time.sleep(0.01)
     return prices
@@ -77,7 +77,7 @@ def measure(_options: argparse.Namespace) -> Iterator[Figure]:
     now = time.time()
 
     def priced(rows: list[SpanRow]) -> None:
-        prices.price(rows, now)
+        prices.count(rows, now)
 
     yield Figure("a row that is no call", cost(priced, lambda: [row(stage, None)] * ROWS), "us", 0.05)
     for what, measures in (("a call", PLAIN), ("a call with cached tokens", CACHED)):

@@ -16,7 +16,7 @@ def test_passed_on(recorder):
     """Outcomes and our own errors pass as they are."""
     faults = Faults(recorder, FakeClock())
     recorder.outcome = Outcome(2, "why")
-    assert call(faults, b"x") == (2, "why")
+    assert call(faults, b"x") == Outcome(2, "why")
     recorder.outcome = DecodeError("bad")
     with pytest.raises(DecodeError, match="bad"):
         call(faults, b"x")

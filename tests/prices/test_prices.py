@@ -50,18 +50,24 @@ def cost(row):
     return row[6].get("cost_usd")
 
 
+def take(prices, rows, now=NOW):
+    prices.count(rows, now)
+    prices.show(rows)
+
+
 def priced(prices, *rows):
-    prices.price(list(rows), NOW)
+    take(prices, rows)
     return [cost(row) for row in rows]
 
 
 def test_late_and_at_once(prices):
-    """The first calls of a model wait for its price and are then owed, in one sum; later ones have it at once."""
+    """The first calls of a model wait for its price; later ones have it at once. All are owed, in one sum."""
     first, second = row(), row()
     assert [None, None] == priced(prices, first, second)
     assert [(GPT, 2 * GPT_COST)] == answered(prices)
     assert [GPT_COST, GPT_COST] == [cost(first), cost(second)]
-    assert [GPT_COST] == priced(prices, row())
+    assert [GPT_COST] * 3 == priced(prices, row(), row(), row())
+    assert [(GPT, 3 * GPT_COST)] == prices.owed()
     assert [] == prices.owed()
 
 
@@ -86,7 +92,7 @@ LEFT_ALONE = {
 def test_left_alone(prices, row):
     """Rows that nobody is billed for, or that tell no tokens or model, are left as they are, and nothing is asked."""
     before = row[6] and dict(row[6])
-    prices.price([row], NOW)
+    take(prices, [row])
     assert [] == prices.owed()
     assert (before, None) == (row[6], prices._lookup)
 
@@ -103,9 +109,9 @@ def test_no_start(prices):
     deepseek = Profile("bot", "llm", llm=LLMProfile("deepseek", "deepseek-chat"))
     day = NOW - NOW % 86_400
     first, second = row(deepseek, start=0), row(deepseek, start=0)
-    prices.price([first], day + 12 * 3600)
+    take(prices, [first], day + 12 * 3600)
     answered(prices)
-    prices.price([second], day + 20 * 3600)
+    take(prices, [second], day + 20 * 3600)
     assert cost(first) > cost(second) > 0
 
 
