@@ -5,6 +5,7 @@ OtelLatencyError
  +-- ExpressionError (ValueError)    an expression or template is not of our language; knows the place in the text
  +-- EvaluationError (ValueError)    an expression is right, but the series of this moment do not fit it
  +-- NotifyError (ConnectionError)   a notification was not accepted; knows whether trying again may help
+ +-- ForwardError (ConnectionError)  a destination did not take a request; knows whether trying again may help
  +-- DecodeError (ValueError)        a request body cannot be read at all
  |    +-- BodyTooLarge               ... because a limit was reached
  |    +-- UnsupportedEncoding        ... because of how it is compressed
@@ -49,6 +50,31 @@ class NotifyError(OtelLatencyError, ConnectionError):
         super().__init__(fact)
         self.is_transient = is_transient
         self.retry_after = retry_after
+
+
+class ForwardError(OtelLatencyError, ConnectionError):
+    """A destination did not take a request; no secret is in the text.
+
+    `reason` is the word under which it is counted, such as `http_400`; `retry_after` is seconds, when the far side
+    said; `may_have_arrived` when nothing was heard after the request had been sent.
+    """
+
+    def __init__(
+        self,
+        fact: str,
+        *,
+        reason: str,
+        is_transient: bool = False,
+        retry_after: float | None = None,
+        may_have_arrived: bool = False,
+        is_about_tls: bool = False,
+    ) -> None:
+        super().__init__(fact)
+        self.reason = reason
+        self.is_transient = is_transient
+        self.retry_after = retry_after
+        self.may_have_arrived = may_have_arrived
+        self.is_about_tls = is_about_tls
 
 
 class DecodeError(OtelLatencyError, ValueError):

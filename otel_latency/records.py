@@ -14,6 +14,14 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 
+class Signal(Enum):
+    """The three OTLP signals; the value is the path segment and the metric label."""
+
+    TRACES = "traces"
+    METRICS = "metrics"
+    LOGS = "logs"
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """Where telemetry comes from: the attributes of an OTLP resource and its instrumentation scope, made clean."""

@@ -8,20 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from enum import Enum
 from typing import NamedTuple, Protocol
 
 from otel_latency.ingest import otlp_logs, otlp_metrics, otlp_traces
 from otel_latency.ingest.wire_json import ignored_keys_warning
-from otel_latency.records import MetricPoint, Operation, SpanRow
-
-
-class Signal(Enum):
-    """The three OTLP signals; the value is the path segment and the metric label."""
-
-    TRACES = "traces"
-    METRICS = "metrics"
-    LOGS = "logs"
+from otel_latency.records import MetricPoint, Operation, Signal, SpanRow
 
 
 class Outcome(NamedTuple):
@@ -90,3 +81,6 @@ class Intake:
         operations, accepted, rejected = otlp_logs.decode_logs(body, is_json=is_json)
         self._operations(operations)
         return accepted, rejected, otlp_logs.JSON_KEYS
+
+
+__all__ = ["Accept", "Intake", "Outcome", "Signal"]
