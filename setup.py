@@ -11,6 +11,6 @@ def compiled(name: str) -> Extension:
 
 
 setup(
-    ext_modules=[compiled("otel_latency._native"), compiled("otel_latency.ingest._scanner")],
+    ext_modules=[compiled("otel_latency._native"), compiled("otel_latency.ingest._scanner"), compiled("otel_latency.forward._redact")],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -36,6 +36,7 @@ PROVIDERS_SHARE: Final = 50.0
 """Asking for providers takes no more than this part of the time."""
 MAX_NEW_TURNS: Final = 6
 PAST_TURNS: Final = 24
+TURNS_A_PART: Final = 4
 MAX_RUNNING: Final = 40
 MAX_ANOMALIES: Final = 12
 MAX_PENDING: Final = 20
@@ -100,22 +101,23 @@ class LiveFeed:
         }
         return self._slow_part + b',"live":' + to_json(live) + b"}"
 
-    async def history(self) -> bytes:
-        """The last minute, for who has not seen it: `series`, and by series `lines` at the end of each second up to
-        that of `time`; `heat` as in a snapshot, and `turns`.
+    async def history(self) -> list[bytes]:
+        """The last minute, for who has not seen it, in parts.
+
+        Each has `series` with `lines`, their values at the end of each second up to that of `time`, and `heat` as in a
+        snapshot; or `turns`.
         """
         now = self._clock.time()
-        lines, heat = [], []
-        series = self._live.series()
-        for values, columns in self._live.past(now):
-            lines.append(values)
-            heat += columns
+        parts = []
+        for series, (lines, heat) in zip(self._live.series(), self._live.past(now), strict=True):
+            parts.append(to_json({"time": int(now), "series": [series], "lines": [lines], "heat": heat, "turns": []}))
             await asyncio.sleep(0)
-        turns = []
-        for turn in list(self._insight.latest)[:PAST_TURNS]:
-            turns.append(turn_json(turn))
+        latest = list(self._insight.latest)[:PAST_TURNS]
+        for start in range(0, len(latest), TURNS_A_PART):
+            turns = [turn_json(turn) for turn in latest[start : start + TURNS_A_PART]]
+            parts.append(to_json({"time": int(now), "series": [], "lines": [], "heat": [], "turns": turns}))
             await asyncio.sleep(0)
-        return to_json({"time": int(now), "series": series, "lines": lines, "heat": heat, "turns": turns})
+        return parts
 
     def rest(self) -> None:
         """Nobody looks any more: keep nothing for them."""
@@ -180,8 +182,8 @@ class LiveFeed:
         began, now = self._clock.monotonic(), self._clock.time()
         try:
             self._providers = await self._ask_providers(Which({}, now - HOUR, now + 1.0, "llm"), ("provider", "model"))
-        except Exception as error:
-            log.warning("the live page shows no providers: %s", error)  # it goes on without them
+        except Exception:
+            log.exception("the live page goes on without providers")
         took = self._clock.monotonic() - began
         self._providers_due = self._clock.monotonic() + max(PROVIDERS_EVERY, PROVIDERS_SHARE * took)
         self._asking = None

@@ -106,13 +106,16 @@ class Live:
         ]
 
     def past(self, now: float) -> Iterator[tuple[list[list[float | None]], list[Column]]]:
-        """For each line its values at the end of each of the last 60 seconds, and its columns in them."""
+        """For each line its values at the end of each of the last 60 seconds, and its columns in them.
+
+        As it is the only line there, its index is 0.
+        """
         second, present = int(now), _quantum(now)
-        for index, line in enumerate(list(self._lines)):
+        for line in list(self._lines):
             by_second, by_quantum = line.windows.ring(SYSTEM), line.windows.ring(REAL_TIME)
             values = [_at(by_second, at) for at in range(second - PAST_SECONDS, second)]
             columns = [
-                [index, quantum, *_rows(window)]
+                [0, quantum, *_rows(window)]
                 for quantum, window in by_quantum.items()
                 if present - 4 * PAST_SECONDS < quantum <= present
             ]

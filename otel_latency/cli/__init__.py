@@ -27,7 +27,9 @@ COMMANDS = {
     "sessions": "show what prompts, the KV cache and long conversations do to the LLM's time",
     "compare": "say which stages became slower or faster, beyond noise",
     "estimate": "ask an agent how long a call will take",
+    "top": "watch an agent in the terminal",
     "report": "measure an agent, and compare with an earlier report",
+    "inject": "add the agent to Kubernetes manifests",
     "healthcheck": "ask a running agent whether it is well",
 }
 INTERRUPTED, READER_GONE = 130, 141  # as a shell reports a program that SIGINT or SIGPIPE ended

@@ -12,6 +12,7 @@ from typing import Any, Final
 from aiohttp.abc import AbstractResolver
 
 from otel_latency.clock import Clock, SystemClock
+from otel_latency.config.secret_file import read_secret
 from otel_latency.config.sections import (
     AlertmanagerNotifier,
     AnyNotifier,
@@ -37,7 +38,6 @@ from otel_latency.notify.smtp import Sender, Server
 from otel_latency.notify.webhook import Webhook
 
 FILE: Final = "notify.db"
-_MAX_SECRET: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +106,10 @@ def _secret(path: str, key: str, value: Secret | None, file: str | None) -> Secr
         return value
     assert file is not None, "sections see to it that one of the two is set"
     place = f"{path}.{key}_file"
-    try:
-        with Path(file).open("rb") as source:
-            text = source.read(_MAX_SECRET).decode().strip()
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ConfigError(f"{place}: the file cannot be read ({reason}): check the name and its rights") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{place}: the file is not UTF-8: is it the right one?") from None
-    if not text.isprintable() or not text:
-        raise ConfigError(f"{place}: the file holds not one line of text: write the secret alone into it")
-    if key.endswith("url") and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
+    found = read_secret(place, file)
+    if key.endswith("url") and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", found.reveal()):
         raise ConfigError(f"{place}: the file holds no URL: write https://hooks.example.com/alerts or another")
-    return Secret(text)
+    return found
 
 
 def _webhook(section: WebhookNotifier, parts: Parts, read: Read) -> Notifier:

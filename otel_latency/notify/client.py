@@ -1,30 +1,26 @@
 """HTTP as notifiers need it: one POST, answered or not, and a `NotifyError` that gives nothing away.
 
-A redirect is a failure: what is sent holds keys and must not wander. A reply is read up to 64 KiB and not unpacked. No
-proxy, cookie or password file of the environment is used, certificates are verified, and link-local addresses (where
-clouds keep their keys) are refused, whatever name leads there. Each POST has a connection of its own and 10 s in all.
+A redirect is a failure: what is sent holds keys and must not wander. Each POST has a connection of its own and 10 s in
+all; see `outbound` for what it is guarded against.
 
 429, 5xx and every failure to connect or to hear an answer are worth another try; other answers are final.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import os
-import socket
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
 
+from otel_latency import outbound
 from otel_latency.clock import Clock
 from otel_latency.config.values import Secret
 from otel_latency.errors import NotifyError
 from otel_latency.notify import retry
 
-MAX_REPLY: Final = 64 << 10
 TIMEOUT: Final = 10.0
 
 
@@ -60,7 +56,7 @@ class Client:
         shown = {"Content-Type": "application/json", **{name: each.reveal() for name, each in (headers or {}).items()}}
         try:
             async with self._opened().post(url.reveal(), data=data, headers=shown, allow_redirects=False) as response:
-                body = await _start_of(response)
+                body = await outbound.start_of(response)
                 response.close()
                 wait = retry.retry_after(response.headers, body, self._clock.time())
                 _judge(response.status, wait)
@@ -71,7 +67,7 @@ class Client:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # The cause is left out: its text may hold the URL.
-            raise NotifyError(_explain(error), is_transient=_may_pass(error)) from None
+            raise NotifyError(outbound.explain(error), is_transient=outbound.may_pass(error)) from None
 
     async def close(self) -> None:
         """Closing twice, or before anything was sent, is harmless."""
@@ -81,22 +77,7 @@ class Client:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                resolver=self._resolver,
-                ssl=self._tls or True,
-                use_dns_cache=False,
-                force_close=True,
-                limit=0,
-                socket_factory=_socket,
-            )
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "otel-latency"},
-                timeout=aiohttp.ClientTimeout(total=self._timeout),
-                trust_env=False,
-            )
+            self._session = outbound.session(timeout=self._timeout, resolver=self._resolver, tls=self._tls)
         return self._session
 
 
@@ -108,47 +89,3 @@ def _judge(status: int, retry_after: float | None) -> None:
         raise NotifyError(f"it answered {status}, a redirect, which is not followed", is_transient=False)
     is_transient = status == 429 or status >= 500
     raise NotifyError(f"it answered {status}", is_transient=is_transient, retry_after=retry_after)
-
-
-async def _start_of(response: aiohttp.ClientResponse) -> bytes:
-    """What can be had of the body: by now the status has said what counts."""
-    body = bytearray()
-    try:
-        while len(body) < MAX_REPLY and (chunk := await response.content.read(MAX_REPLY - len(body))):
-            body += chunk
-    except (aiohttp.ClientError, TimeoutError):
-        pass
-    return bytes(body)
-
-
-def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket for the address that a name has led to, unless nobody has business there."""
-    family, kind, protocol, _, (host, *_) = address
-    found = ipaddress.ip_address(host.partition("%")[0])
-    if (getattr(found, "ipv4_mapped", None) or found).is_link_local:
-        raise _Forbidden
-    return socket.socket(family, kind, protocol)
-
-
-class _Forbidden(OSError):
-    """A link-local address."""
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether it may go better next time; a URL that is none stays one."""
-    return isinstance(error, (aiohttp.ClientError, OSError)) and not isinstance(error, aiohttp.InvalidURL)
-
-
-def _explain(error: Exception) -> str:
-    """The failure in words; none of them are taken from the URL."""
-    if isinstance(error, (socket.gaierror, aiohttp.ClientConnectorDNSError)):
-        return "its name cannot be resolved"
-    if isinstance(error, (ssl.SSLError, aiohttp.ClientSSLError)):
-        return "its certificate was refused, or the TLS handshake failed"
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _Forbidden):
-        return "its address is link-local, which is not allowed"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "it closed the connection without an answer"
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
-    return f"asking failed with {type(error).__name__}"

@@ -11,14 +11,13 @@ these are dealt out among groups, may be overtaken by fresh notifications, and g
 from __future__ import annotations
 
 import json
-import math
 import random
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Final
 
+from otel_latency import outbound
+
 MAX_DELAY: Final = 60.0
-MAX_RETRY_AFTER: Final = 300.0
 _FIRST_DELAY: Final = 0.5
 _GROWTH: Final = 1.5
 
@@ -31,23 +30,10 @@ def delay(attempt: int, uniform: Callable[[float, float], float] = random.unifor
 
 def retry_after(headers: Mapping[str, str], body: bytes, now: float) -> float | None:
     """Seconds from *now* (Unix time) that the far side asks for, None where it asks for none that makes sense."""
-    asked = _in_header(headers.get("Retry-After", ""), now)
-    if asked is None:
-        asked = _in_body(body)
-    if asked is None or not math.isfinite(asked):
-        return None
-    return min(max(asked, 0.0), MAX_RETRY_AFTER)
-
-
-def _in_header(text: str, now: float) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return parsedate_to_datetime(text).timestamp() - now
-    except (ValueError, OverflowError):
-        return None
+    asked = outbound.retry_after(headers, now)
+    if asked is None and (told := _in_body(body)) is not None:
+        asked = min(max(told, 0.0), outbound.MAX_RETRY_AFTER)
+    return asked
 
 
 def _in_body(body: bytes) -> float | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import smtplib
 import socket
 import ssl
@@ -23,6 +22,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Final
 
+from otel_latency import outbound
 from otel_latency.config.values import Secret
 from otel_latency.errors import NotifyError
 
@@ -162,13 +162,7 @@ def _failure(error: Exception) -> NotifyError:
         return _refused("the mail", error.smtp_code)
     if isinstance(error, smtplib.SMTPServerDisconnected):
         return NotifyError("it closed the connection without an answer", is_transient=True)
-    if isinstance(error, ssl.SSLError):
-        return NotifyError("its certificate was refused, or the TLS handshake failed", is_transient=True)
-    if isinstance(error, socket.gaierror):
-        return NotifyError("its name cannot be resolved", is_transient=True)
-    if isinstance(error, OSError) and error.errno:
-        return NotifyError(os.strerror(error.errno).lower(), is_transient=True)
-    return NotifyError(f"sending failed with {type(error).__name__}", is_transient=isinstance(error, OSError))
+    return NotifyError(outbound.explain(error), is_transient=isinstance(error, OSError))
 
 
 def _refused(what: str, code: int) -> NotifyError:

@@ -1,21 +1,26 @@
 """`GET /api/v1/stream`: server-sent events for the live page, a `snapshot` each 250 ms.
 
-    id: 17                      event: history comes first, and again after a gap: what a viewer would have seen
-    event: snapshot             in the last minute. Everything in between is news since the snapshot before.
-    data: {"timestamp": ...}
+    id: 17                      Beside the first snapshot, and beside one after a gap, come events called `history`:
+    event: snapshot             what a viewer would have seen in the last minute, in parts. They may be told again of
+    data: {"timestamp": ...}    what they know.
 
 One snapshot is made for all viewers, and none while there are none. A viewer who does not keep up misses snapshots
-instead of filling our memory: at most one is on its way to each, and the system buffers no more than `SOCKET_BYTES`
-of it. Who takes nothing for `STALLED` seconds is cut off. More than `MAX_VIEWERS` are sent away, and so is a page of
-another origin.
+instead of filling our memory: nothing new is sent to who has not taken all that was, and the system buffers no more
+than some `SOCKET_BYTES` for each. Who takes nothing for `STALLED` seconds is cut off. More than `MAX_VIEWERS` are sent away, and so
+is a page of another origin.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
+import termios
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -30,6 +35,9 @@ MAX_VIEWERS: Final = 50
 STALLED: Final = 30.0
 RETRY_MS: Final = 1000
 SOCKET_BYTES: Final = 64 << 10
+HISTORY_EVERY: Final = 3.0
+"""Seconds between two histories, however many viewers come or cannot keep up."""
+_INT: Final = Struct("i")
 _NOTHING: Final = b": no snapshot this time\n\n"
 
 log = logging.getLogger(__name__)
@@ -41,8 +49,8 @@ class Feed(Protocol):
     async def snapshot(self) -> bytes:
         """What is now, and what is new since the last one."""
 
-    async def history(self) -> bytes:
-        """The last minute."""
+    async def history(self) -> Sequence[bytes]:
+        """The last minute, in parts of some KiB."""
 
     def rest(self) -> None:
         """Nobody looks any more."""
@@ -50,18 +58,19 @@ class Feed(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Viewer:
-    """Somebody who looks; `needs_history` until it is sent to them, `took` is when they last took something."""
+    """Somebody who looks; `parts` of history are still to be sent, `took` is when they last took something."""
 
     transport: asyncio.Transport
     took: float
     needs_history: bool = True
+    parts: deque[bytes] = field(default_factory=deque)
     is_busy: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def is_behind(self) -> bool:
         """Whether something is still on its way to them."""
-        return self.is_busy or self.news.is_set() or self.transport.get_write_buffer_size() > 0
+        return self.is_busy or self.news.is_set() or _waiting_bytes(self.transport) > 0
 
 
 class Stream:
@@ -76,7 +85,8 @@ class Stream:
         self._is_closed = False
         self._number = 0
         self._snapshot = b""
-        self._history = b""
+        self._history: Sequence[bytes] = ()
+        self._history_due = float("-inf")
         self.dropped = 0
         """Snapshots that a viewer missed, since it had not taken the one before."""
 
@@ -128,9 +138,9 @@ class Stream:
                     return
                 viewer.news.clear()
                 viewer.is_busy = True
-                missed = self._history if viewer.needs_history else b""
-                viewer.needs_history = viewer.needs_history and not missed
-                await response.write(missed + self._snapshot)
+                await response.write(self._snapshot)
+                while viewer.parts and not transport.get_write_buffer_size():
+                    await response.write(viewer.parts.popleft())
                 viewer.is_busy = False
         except ConnectionResetError:
             return
@@ -147,7 +157,7 @@ class Stream:
         making, self._making = self._making, None
         if making is not None:
             making.cancel()
-            self._snapshot = self._history = b""
+            self._snapshot, self._history, self._history_due = b"", (), float("-inf")
             self._feed.rest()
 
     async def _make(self) -> None:
@@ -157,16 +167,18 @@ class Stream:
             await self._publish()
 
     async def _publish(self) -> None:
+        self._history = ()
         try:
             snapshot = await self._feed.snapshot()
-            is_asked = any(viewer.needs_history and not viewer.is_behind for viewer in self._viewers)
-            history = await self._feed.history() if is_asked else b""
+            if any(viewer.needs_history for viewer in self._viewers) and self._clock.monotonic() >= self._history_due:
+                parts = await self._feed.history()
+                self._history = [_event(b"history", part, self._number + 1) for part in parts]
+                self._history_due = self._clock.monotonic() + HISTORY_EVERY
         except Exception:
             log.exception("no snapshot for the live page, next try in %g s", EVERY)
-            self._history, self._snapshot = b"", _NOTHING  # sent, so that those who left are noticed
+            self._snapshot = _NOTHING  # sent, so that those who left are noticed
         else:
             self._number += 1
-            self._history = _event(b"history", history, self._number) if is_asked else b""
             self._snapshot = _event(b"snapshot", snapshot, self._number)
         now = self._clock.monotonic()
         for viewer in self._viewers:
@@ -178,9 +190,12 @@ class Stream:
             viewer.needs_history = True
             if now - viewer.took > STALLED:
                 viewer.transport.abort()
-        elif self._history or not viewer.needs_history or self._snapshot is _NOTHING:
-            viewer.took = now
-            viewer.news.set()
+            return
+        viewer.took = now
+        if viewer.needs_history and self._history and not viewer.parts:
+            viewer.needs_history = False
+            viewer.parts.extend(self._history)
+        viewer.news.set()
 
 
 def is_same_origin(request: web.Request) -> bool:
@@ -200,6 +215,19 @@ def _keep_small(transport: asyncio.Transport) -> None:
     connection = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+
+
+def _waiting_bytes(transport: asyncio.Transport) -> int:
+    """What was written and has not arrived: with us, or with the system where it tells (Linux does)."""
+    waiting = transport.get_write_buffer_size()
+    connection = transport.get_extra_info("socket")
+    if waiting or connection is None:
+        return waiting
+    try:
+        (unsent,) = _INT.unpack(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))
+    except OSError:
+        return 0
+    return int(unsent)
 
 
 def _event(name: bytes, data: bytes, number: int) -> bytes:

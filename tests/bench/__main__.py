@@ -38,6 +38,7 @@ NAMES = (
     "turns",
     "insight",
     "overview",
+    "page",
     "timeline",
     "compare",
     "prices",

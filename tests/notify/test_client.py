@@ -5,7 +5,8 @@ from notify.far_side import NOW, endless, reset, serving, silence, status
 
 from otel_latency.config.values import Secret
 from otel_latency.errors import NotifyError
-from otel_latency.notify.client import MAX_REPLY, Client
+from otel_latency.notify.client import Client
+from otel_latency.outbound import MAX_REPLY
 
 
 @pytest.fixture

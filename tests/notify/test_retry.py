@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_latency.notify.retry import MAX_DELAY, MAX_RETRY_AFTER, delay, retry_after
+from otel_latency.notify.retry import MAX_DELAY, delay, retry_after
+from otel_latency.outbound import MAX_RETRY_AFTER
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 

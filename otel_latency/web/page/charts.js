@@ -1,11 +1,12 @@
 // Lines and heatmap of one series over the last minute, with one cursor over both.
 
 import { clock, seconds } from "./format.js";
+import { ended } from "./model.js";
 
 export const SPAN = 60;
 const QUANTUM = 0.25;
 const LEFT = 52;
-const RIGHT = 66;
+const RIGHT = 74;
 const TOP = 8;
 const FOOT = 18;
 const FEWEST_ROWS = 10;
@@ -122,9 +123,8 @@ export class Charts {
   reading(time) {
     const near = this.line.lines.reduce((best, one) => (Math.abs(one[0] - time) < Math.abs((best?.[0] ?? -1e9) - time) ? one : best), null);
     const cells = this.line.heat.get(Math.floor(time / QUANTUM)) ?? [];
-    const ended = cells.filter((_, place) => place % 2).reduce((sum, count) => sum + count, 0);
     const figures = near && Math.abs(near[0] - time) < 1.5 ? ` p50 ${seconds(near[1])}  p90 ${seconds(near[2])}  p99 ${seconds(near[3])}` : "";
-    return `${clock(time)} ${figures}  ${ended} ended`;
+    return `${clock(time)} ${figures}  ${ended(cells)} ended`;
   }
 }
 

@@ -7,6 +7,9 @@ const QUANTUM = 0.25;
 export const keyOf = (one) => JSON.stringify([one.kind, one.service, one.name]);
 export const turnKey = (turn) => `${turn.trace_id}/${turn.span_id}`;
 
+/** How many values a column of the heatmap has: pairs of row and count. */
+export const ended = (cells) => cells.reduce((sum, number, place) => (place % 2 ? sum + number : sum), 0);
+
 export class Model {
   constructor() {
     this.snapshot = null;
@@ -16,13 +19,12 @@ export class Model {
   }
 
   takeHistory(past) {
-    const first = past.time - (past.lines[0]?.length ?? 0);
     const known = past.series.map((one) => this.line(one));
     known.forEach((line, index) => {
-      const newest = line.lines.at(-1)?.[0] ?? 0;
+      const first = past.time - past.lines[index].length;
       const told = past.lines[index].map((values, second) => [first + second, ...values]);
-      line.lines = [...told.filter(([time]) => !line.lines.some((one) => Math.abs(one[0] - time) < 0.9)), ...line.lines];
-      if (newest) line.lines.sort((a, b) => a[0] - b[0]);
+      const missed = told.filter(([time]) => !line.lines.some((one) => Math.abs(one[0] - time) < 0.9));
+      line.lines = [...missed, ...line.lines].sort((a, b) => a[0] - b[0]);
     });
     this.addHeat(past.heat, known);
     this.addTurns([...past.turns].sort((a, b) => a.start - b.start));
@@ -56,7 +58,10 @@ export class Model {
   }
 
   addHeat(columns, known) {
-    for (const [index, quantum, ...cells] of columns) known[index]?.heat.set(quantum, cells);
+    for (const [index, quantum, ...cells] of columns) {
+      const before = known[index].heat.get(quantum);
+      if (!before || ended(cells) >= ended(before)) known[index].heat.set(quantum, cells); // a history may be older
+    }
   }
 
   addTurns(turns) {

@@ -1,0 +1,1 @@
+"""Sends on what was received, to any number of OTLP destinations."""
