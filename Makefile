@@ -4,7 +4,7 @@ STAMP := .venv/.complete
 BUILD_FILES := requirements-dev.txt pyproject.toml setup.py scripts/setup.sh scripts/system.sh \
 	$(wildcard otel_latency/*.c otel_latency/*/*.c)
 
-.PHONY: setup run test lint format bench fuzz parity lock clean help
+.PHONY: setup run test lint format bench fuzz parity dashboards deploy-check lock clean help
 
 setup: $(STAMP) ## make .venv with everything the project needs
 $(STAMP): $(BUILD_FILES)
@@ -40,6 +40,12 @@ parity: $(STAMP) ## rules against promtool and crashes, the long tiers; about te
 	$(BIN)/python -m tests.fuzz.notify_kill 200
 	$(BIN)/python -m tests.fuzz.agent_kill 200
 
+dashboards: $(STAMP) ## write the Grafana dashboards anew
+	$(BIN)/python -m scripts.dashboards
+
+deploy-check: $(STAMP) ## linters for the Dockerfile and deploy/, which are fetched
+	@scripts/deploy_check.sh
+
 lock: ## renew the locks: newest versions, hashes, no addresses
 	@scripts/lock.sh
 
@@ -48,4 +54,4 @@ clean: ## remove everything that is not in the repository
 	find otel_latency tests \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 12

@@ -45,7 +45,7 @@ COUNT_EVERY: Final = 10.0
 FORECASTS: Final = "forecasts"
 FIVE_MINUTELY: Final = "*/5 * * * *"
 
-_GO_ON: Final = COUNTERS | {SESSIONS}
+_GO_ON: Final = {*COUNTERS, SESSIONS}
 """Counters that continue over a restart: those of what we count ourselves."""
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ class Insight:
             max_bytes=int(config.store.max_bytes),
             clock=clock,
             minutes=self._minutes,
+            changed=aggregator.take_minutes,
             counters=self._counters,
             written=written,
         )
@@ -198,7 +199,7 @@ class Insight:
         return [family for family in families if family.name in _GO_ON]
 
     def _minutes(self, slot: int) -> Iterator[tuple[str, Labels, Window | None]]:
-        yield from self._aggregator.minutes(slot)
+        """What collectors measured; latencies tell by themselves what has changed."""
         for name, labels, values in self._samples.minutes(slot):
             yield name, labels, Range.of(values) if values else None
 

@@ -22,7 +22,7 @@ from otel_latency import semconv
 from otel_latency.aggregate.distribution import DURATION_BOUNDS, TOKEN_BOUNDS, Distribution
 from otel_latency.aggregate.recent import RecentSpans
 from otel_latency.aggregate.turn_view import EXPOSED, Observation
-from otel_latency.aggregate.windows import AGGREGATE, HORIZONS, OLDEST, QUANTUM_NS, Windows
+from otel_latency.aggregate.windows import HORIZONS, OLDEST, QUANTUM_NS, Windows
 from otel_latency.native import Column, Piles
 from otel_latency.records import (
     Exemplar,
@@ -115,8 +115,8 @@ LLM_TOTALS = {
 }
 
 
-COUNTERS: Final = frozenset(total.name for total in (TURNS, STAGES, LLM_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_COST))
-"""The names of all counters here."""
+COUNTERS: Final = {total.name: total for total in (TURNS, STAGES, LLM_CALLS, LLM_RETRIES, LLM_TOKENS, LLM_COST)}
+"""All counters here, by name."""
 _OF_TURNS: Final = {latency.name: latency for latency in (TURN_EXPOSED, *TURN_MEASURES.values())}
 
 
@@ -161,10 +161,12 @@ class Aggregator:
         self._pending_count = 0
         self._entities: dict[tuple[str, Labels], Entity] = {}
         self._targets: dict[Profile, Targets] = {}
-        self._touched: set[Distribution] = set()
+        self._touched: dict[Distribution, tuple[Latency, Entity]] = {}
+        self._changed: dict[Distribution, tuple[Latency, Entity]] = {}  # since their minutes were taken
         self._now = 0.0
         self._elapsed = 0.0  # seconds, by which things grow old; steps of the clock do not age them
         self._before: dict[tuple[str, Labels], float] = {}  # counters of a former run that have not gone on yet
+        self._before_expires = 0.0
         self.dropped: Counter[str] = Counter()
         """Spans that were not counted, by reason: `duplicate`."""
         self.adjusted: Counter[str] = Counter()
@@ -201,11 +203,12 @@ class Aggregator:
             slowest = max(same, key=_value)
             ids = slowest.trace_id.hex(), slowest.span_id.hex()
             distribution.show(Exemplar(slowest.value, *ids, slowest.time_ns * 1e-9), self._now)
-            self._touched.add(distribution)
+            self._touched[distribution] = _OF_TURNS[family], entity
 
     def restore(self, counters: Mapping[tuple[str, Labels], float]) -> None:
         """Let counters go on from their values in a former run, by name and labels in the order of their names."""
         self._before = {key: value for key, value in counters.items() if key[0] in COUNTERS}
+        self._before_expires = self._elapsed + self._expire_after
 
     def add_cost(self, profile: Profile, usd: float) -> None:
         """Count what calls have cost whose rows came before their price was known."""
@@ -237,6 +240,7 @@ class Aggregator:
         present = self._present()
         for distribution in self._touched:
             distribution.settle(present)
+        self._changed.update(self._touched)
         self._touched.clear()
 
     def expire(self, now: float) -> int:
@@ -291,22 +295,27 @@ class Aggregator:
                     yield self._window_family(latency, found[start : start + size], (horizon,))
 
     def counters(self) -> list[Family]:
-        """The counters alone, as of the last fold: 1 us a series."""
+        """The counters alone, as of the last fold: 1 us a series. Those of a former run stay as they were until they go
+        on, or for `expire_after`.
+        """
         by_total: defaultdict[Total, list[ValueSeries]] = defaultdict(list)
         for entity in self._entities.values():
             for (total, part), amount in entity.totals.items():
                 by_total[total].append(ValueSeries(_counted_labels(entity, total, part), amount, entity.created))
+        if self._elapsed < self._before_expires:
+            for (name, labels), amount in self._before.items():
+                by_total[COUNTERS[name]].append(ValueSeries(labels, amount))
         return [Family(total.name, "counter", total.help, series) for total, series in by_total.items()]
 
-    def minutes(self, slot: int) -> Iterator[tuple[str, Labels, Sketch | None]]:
-        """Name and labels of each windowed latency, and what it saw in the Unix minute *slot*, if anything.
-
-        To be walked at leisure, while label sets come and go; nobody changes a minute that has been over for long.
+    def take_minutes(self) -> Iterator[tuple[str, Labels, int, Sketch]]:
+        """Name and labels of each latency, the Unix minutes that have changed since the last call as of the last fold,
+        and what it saw in them; nobody is told of a change twice.
         """
-        for entity in list(self._entities.values()):
-            for latency, distribution in list(entity.latencies.items()):
-                if distribution.windows is not None:
-                    yield latency.name, entity.labels, distribution.windows.window(AGGREGATE, slot)
+        changed, self._changed = self._changed, {}
+        for distribution, (latency, entity) in changed.items():
+            if distribution.windows is not None:
+                for slot, window in distribution.windows.take_changed():
+                    yield latency.name, entity.labels, slot, window
 
     def windowed(self, names: Container[str]) -> Iterator[tuple[str, Labels, Windows]]:
         """Name, labels and recent past of each windowed latency among *names*, as of the last fold; only to be read."""
@@ -355,7 +364,7 @@ class Aggregator:
             distribution = entity.latency(family, self._now)
             distribution.buffer(values, quanta)
             distribution.show(exemplar, self._now)
-            self._touched.add(distribution)
+            self._touched[distribution] = family, entity
 
     def _present(self) -> int:
         return int(self._now * 1e9) // QUANTUM_NS

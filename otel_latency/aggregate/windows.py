@@ -132,13 +132,14 @@ class Windows:
     They are built when a second delta comes: a flood of names is a flood of series that see one span each.
     """
 
-    __slots__ = ("_first", "_levels", "_quantum", "_rings", "_sliding")
+    __slots__ = ("_changed", "_first", "_levels", "_quantum", "_rings", "_sliding")
 
     def __init__(self) -> None:
         self._start_over()
 
     def _start_over(self) -> None:
         self._quantum = 0
+        self._changed: set[int] = set()  # minutes since they were taken
         self._first: tuple[array[float], array[int]] | None = None
         self._rings: dict[Resolution, Ring] = {}
         self._sliding: dict[str, SlidingQuantiles] = {}
@@ -151,10 +152,12 @@ class Windows:
         """
         if not self._levels and self._first is None:
             self._first = values, quanta
+            self._change(quanta)
             return
         self._build()
         oldest = self._quantum - OLDEST
         groups = {quantum: group for quantum, group in split(values, quanta).items() if quantum >= oldest}
+        self._change(groups)
         for ring, over in self._levels:
             groups = _joined(groups, ring)
             for quantum, group in groups.items():
@@ -202,6 +205,17 @@ class Windows:
         ring = self._rings.get(resolution)
         return None if ring is None else ring.windows.get(index)
 
+    def take_changed(self) -> list[tuple[int, Sketch]]:
+        """The Unix minutes whose windows have changed since this was called last, with their windows as they are."""
+        changed, self._changed = sorted(self._changed), set()
+        return [(index, window) for index in changed if (window := self.window(AGGREGATE, index)) is not None]
+
+    def _change(self, quanta: Iterable[int]) -> None:
+        changed = self._changed
+        changed.update({quantum // AGGREGATE.quanta for quantum in quanta})
+        if len(changed) > 2 * AGGREGATE.length:  # nobody takes them
+            self._changed = set(sorted(changed)[-AGGREGATE.length :])
+
     def _twin(self) -> Windows:
         """The same, built: to be read and forgotten."""
         assert self._first is not None
@@ -226,7 +240,9 @@ class Windows:
             ring.advance(self._quantum)
         first, self._first = self._first, None
         if first is not None:
+            changed = self._changed.copy()  # these did not change by being built
             self.add(*first)
+            self._changed = changed
 
 
 def _joined(groups: dict[int, array[float]], ring: Ring) -> dict[int, array[float]]:

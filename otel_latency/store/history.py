@@ -30,7 +30,7 @@ from otel_latency.store import alerts, counters, lines, operations, selector, st
 from otel_latency.store.database import Batch, Database
 from otel_latency.store.operations import Durations, Filter
 from otel_latency.store.shapes import JSONObject
-from otel_latency.store.windows import Harvest, Minutes
+from otel_latency.store.windows import Changed, Harvest, Minute, Minutes
 
 FILE: Final = "history.db"
 WRITE_EVERY: Final = 1.0
@@ -56,8 +56,9 @@ class Past(NamedTuple):
 class History:
     """`start` first, then `tick` at every tick and `maintain` every minute, `close` last.
 
-    *minutes* tells what each series saw in a given Unix minute. It is asked, and looked through step by step, on the
-    event loop, while series come and go. *document* and *line* show a turn; they are called on the writer's thread.
+    *changed* tells the minutes of series that have changed since it was asked last; each is written anew. *minutes*
+    tells what each other series saw in a given Unix minute, once that is over; it is looked through step by step, on
+    the event loop, while series come and go. *document* and *line* show a turn; they are called on the writer's thread.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class History:
         max_bytes: int,
         clock: Clock,
         minutes: Minutes = lambda _: (),
+        changed: Changed = tuple,
         document: View = turn_json,
         line: View = turn_line,
         counters: Callable[[], Iterable[Family]] = tuple,
         written: Callable[[int], None] = lambda _position: None,
     ) -> None:
         self._clock = clock
+        self._changed = changed
         self._counters = counters
         self._on_written = written
         self._document = document
@@ -194,8 +197,7 @@ class History:
         if self._is_open:
             await self.written()
             self._batch.minutes += self._harvest.rest(self._clock.time())
-            if self._has_news:
-                await self._write()
+            await self._write()
             self._is_open = False
             await self._on_thread(self._database.close)
         self._thread.shutdown(wait=False)
@@ -215,9 +217,8 @@ class History:
     async def history(self, series: str, since: float, until: float, step: float | None = None) -> JSONObject:
         """`/api/v1/history`: the lines of the series that a selector means, up to now."""
         wanted = selector.parse(series)
-        unfinished = self._harvest.unfinished(self._clock.time(), wanted.means)
-        if unfinished and self._is_open:
-            self._take(self._batch.minutes, unfinished)
+        self._take(self._batch.minutes, self._harvest.unfinished(self._clock.time(), wanted.means))
+        if self._is_open:
             await self.written()
             await self._write()
         return await self.ask(lambda connection: lines.history(connection, wanted, since, until, step))
@@ -293,7 +294,8 @@ class History:
         self._written = self._clock.monotonic()
         if self._batch.position is not None:  # then nothing of what led here will come again
             self.count(self._counters())
-            self._take(self._batch.minutes, self._harvest.unfinished(now))
+        changed = self._changed()
+        self._batch.minutes += [Minute(name, labels, slot, window.copy()) for name, labels, slot, window in changed]
         batch, self._batch = self._batch, Batch()
         waiting, self._states = self._states, {}
         try:

@@ -129,7 +129,11 @@ def labels_text(labels: Labels | Mapping[str, str]) -> str:
 
 
 def insert(transaction: sqlite3.Connection, ids: SeriesIds, run: int, minutes: Iterable[Minute]) -> None:
-    """Write *minutes*, each in place of what this *run* wrote of it before."""
+    """Write *minutes*, each in place of what this *run* wrote of it before; quarters that they change merge again."""
+    minutes = list(minutes)
+    first = min((one.slot for one in minutes), default=None)
+    if first is not None and first // PER_QUARTER < compacted(transaction):
+        set_progress(transaction, "compacted", first // PER_QUARTER)
     transaction.executemany(
         "INSERT INTO minutes (slot, series, run, data) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (series, slot, run) DO UPDATE SET data = excluded.data",
@@ -230,6 +234,8 @@ class Extent(Protocol):
 
 
 Seen = Sketch | Extent | None
+Changed = Callable[[], Iterable[tuple[str, Labels, int, Sketch]]]
+"""Name and labels of a series, a Unix minute that has changed since the last call, and what the series saw in it."""
 Minutes = Callable[[int], Iterable[tuple[str, Labels, Seen]]]
 """Given a Unix minute: the name and labels of every series, and what it saw then, if anything. See `Harvest`."""
 
@@ -273,19 +279,16 @@ class Harvest:
         running = int(now) // MINUTE
         return [one for one in self._walk(range(running, running - self.AGAIN - 2, -1)) if one]
 
-    def unfinished(self, now: float, is_wanted: Callable[[str, Labels], bool] | None = None) -> list[Minute]:
-        """What the running minute and the one before have seen by now, beyond what was taken: of the series that
-        *is_wanted* says, or of all latencies.
-        """
+    def unfinished(self, now: float, is_wanted: Callable[[str, Labels], bool]) -> list[Minute]:
+        """What the wanted series have seen in the running minute and the one before, beyond what was taken."""
         found = []
         for slot in (int(now) // MINUTE - 1, int(now) // MINUTE):
             counts = self._counts.setdefault(slot, {})
             for name, labels, window in self._minutes(slot):
-                if window is None or window.count <= counts.get((name, labels), 0):
+                if window is None or window.count <= counts.get((name, labels), 0) or not is_wanted(name, labels):
                     continue
-                if is_wanted(name, labels) if is_wanted else isinstance(window, Sketch):
-                    counts[name, labels] = window.count
-                    found.append(Minute(name, labels, slot, _copied(window)))
+                counts[name, labels] = window.count
+                found.append(Minute(name, labels, slot, _copied(window)))
         return found
 
     def _walk(self, slots: range) -> Iterator[Minute | None]:

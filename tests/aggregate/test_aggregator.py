@@ -322,20 +322,27 @@ def test_parts():
 
 
 def test_counters_go_on_from_a_former_run():
-    """The first count of each adds to what is restored, with a creation that nobody knows; later ones only count."""
+    """They are shown from the start, with a creation that nobody knows; the first count adds to them, once. Those that
+    do not go on are forgotten in time.
+    """
     agg = Aggregator()
-    agg.restore(
-        {
-            ("otel_latency_stages_total", (("service", "shop"), ("stage", "retrieve"), ("status", "ok"))): 40.0,
-            ("otel_latency_agent_received_spans_total", ()): 7.0,
-        }
-    )
+    kept = (("service", "shop"), ("stage", "retrieve"), ("status", "ok"))
+    agg.restore({("otel_latency_stages_total", kept): 40.0, ("otel_latency_agent_received_spans_total", ()): 7.0})
+    agg.fold(NOW)
+    assert [(f.name, s.labels, s.value, s.created) for f in agg.counters() for s in f.series] == [
+        ("otel_latency_stages_total", kept, 40.0, 0.0)
+    ]
     for _ in range(2):
         agg.add([row(STAGE, 0.1)], NOW)
         agg.fold(NOW)
     one = found(agg, "otel_latency_stages_total")["shop", "retrieve", "ok"]
     assert (one.value, one.created) == (42.0, 0.0)
     assert found(agg, "otel_latency_stage_duration_seconds")["shop", "retrieve"].count == 2
+    forgetful = Aggregator(expire_after=90.0)
+    forgetful.restore({("otel_latency_stages_total", kept): 40.0})
+    for later in (0.0, 60.0, 120.0):
+        forgetful.fold(NOW + later)
+    assert forgetful.counters() == []
 
 
 def test_a_cost_known_late_is_added():
@@ -348,22 +355,24 @@ def test_a_cost_known_late_is_added():
     assert cost.value == 0.75
 
 
-def test_minutes_tell_what_each_latency_saw():
-    """Windows of a minute by family and labels, empty ones too, while label sets come."""
+def test_minutes_that_changed_are_told_once():
+    """Late spans change former minutes; what did not change is not told again."""
     agg = Aggregator()
-    agg.add([row(STAGE, 0.5), row(STAGE, 0.7), row(STAGE, 0.9, ago=60.0), row(TURN, 2.0)], NOW)
-    agg.fold(NOW)
     slot = int(NOW) // 60
-    walk = agg.minutes(slot - 1)
-    first = next(walk)
-    agg.add([row(Profile("shop", stage="late"), 0.1)], NOW)
-    agg.fold(NOW)
-    seen = {(name, labels[-1][1]): window for name, labels, window in (first, *walk)}
-    assert {key: window and window.count for key, window in seen.items()} == {
-        ("otel_latency_stage_duration_seconds", "retrieve"): 1,
-        ("otel_latency_turn_duration_seconds", "answer"): None,
-    }
-    assert [one.count for _, labels, one in agg.minutes(slot) if labels[-1][1] == "retrieve"] == [2]
+
+    def told():
+        agg.fold(NOW)
+        return {(name, labels[-1][1], at - slot): window.count for name, labels, at, window in agg.take_minutes()}
+
+    agg.add([row(STAGE, 0.5), row(STAGE, 0.7), row(STAGE, 0.9, ago=60.0), row(TURN, 2.0)], NOW)
+    stages = "otel_latency_stage_duration_seconds", "retrieve"
+    turns = "otel_latency_turn_duration_seconds", "answer"
+    assert told() == {(*stages, 0): 2, (*stages, -1): 1, (*turns, 0): 1}
+    assert told() == {}
+    agg.add([row(STAGE, 0.5, ago=400.0), row(STAGE, 0.5)], NOW)
+    assert told() == {(*stages, 0): 3, (*stages, -7): 1}
+    agg.add([row(STAGE, 0.5, ago=90_000.0)], NOW)
+    assert told() == {}
 
 
 def test_a_cheap_look_tells_the_same():

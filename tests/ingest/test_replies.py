@@ -37,7 +37,7 @@ def test_partial_success(signal, outcome, is_json):
     """Rejected items and warnings come back in the field of their signal."""
     message_type, field = RESPONSES[signal]
     partial = decode(encode_response(signal, outcome, is_json=is_json), message_type, is_json).partial_success
-    assert (getattr(partial, field), partial.error_message) == outcome
+    assert (getattr(partial, field), partial.error_message) == outcome[:2]
 
 
 def test_json_int64():
