@@ -333,6 +333,7 @@ class Agent:
                 "acked_nondurable_spans": lambda: {(): self.delivery.log.acked_nondurable},
                 "recovered_items": lambda: {signal.value: n for signal, n in self.delivery.recovered.items()},
                 "unlearnt_operations": self.insight.unlearnt,
+                "unpriced_calls": self.insight.unpriced,
                 "history_dropped": lambda: self.insight.history.dropped,
                 "overflowed_series": lambda: self.aggregator.overflowed + self.received.overflowed,
                 "notifications": self._notifications,

@@ -118,10 +118,9 @@ class Insight:
         self._aggregator.add(fresh, now)
         self.prices.count(fresh, now)
         kept = self.sampling.kept(fresh)
-        self.prices.show(kept)
+        self.history.add(self.prices.show(kept))
         self.assembler.add(kept, self._clock.monotonic())
         self.forecasts.add(kept)
-        self.history.add(kept)
 
     def tick(self, now: float) -> None:
         """What has become known since the last tick; *now* is Unix seconds."""
@@ -130,6 +129,7 @@ class Insight:
         self._settle(self.assembler.close(elapsed), elapsed)
         for profile, usd in self.prices.owed():
             self._aggregator.add_cost(profile, usd)
+        self.history.add(self.prices.released())
         self.forecasts.learn(now)
         if elapsed - self._counted >= COUNT_EVERY:
             self.count(self._counters())
@@ -148,6 +148,7 @@ class Insight:
         """Put together what is there, and write it. Closing twice, or before `start`, is harmless."""
         self._calendar.stop()
         self.prices.close()
+        self.history.add(self.prices.released())
         elapsed = self._clock.monotonic()
         self._settle(self.assembler.flush(), elapsed)
         self.count(self._counters())
@@ -166,6 +167,10 @@ class Insight:
     def unlearnt(self) -> Mapping[str, int]:
         """Operations that forecasts did not learn from, by reason."""
         return {"overflow": self.forecasts.passed_over, "failed": self.forecasts.failed}
+
+    def unpriced(self) -> Mapping[str, int]:
+        """Calls that may have a price which was not found out, by reason."""
+        return {"overflow": self.prices.dropped}
 
     def turns_status(self) -> dict[str, object]:
         """The section `turns` of /status."""

@@ -43,6 +43,7 @@ _TOTALS: Final = {
     "recovered_items": _Total("signal", "Items accepted by a former run and counted by this one."),
     "unassembled_spans": _Total("reason", "Spans that were counted and are in no turn."),
     "unlearnt_operations": _Total("reason", "Calls and stages that forecasts did not learn from."),
+    "unpriced_calls": _Total("reason", "Calls of models whose price was not looked up, since there were too many."),
     "history_dropped": _Total("reason", "What the history does not keep, or gave up before its time to make room."),
     "overflowed_series": _Total("kind", "Times a new label set found no room and was counted in an overflow series."),
 }

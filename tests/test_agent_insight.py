@@ -141,7 +141,7 @@ async def test_what_comes_twice_counts_once(tmp_path):
     """OTLP lets a sender send again: neither counts, nor turns, nor operations may notice."""
     async with running(tmp_path) as agent:
         for _ in range(3):
-            agent.insight.take(voice_turn(1))
+            agent.insight.take(voice_turn(1, cost_usd=0.01))
         await agent.pass_time(7.0)
         assert agent.counter("otel_latency_stages_total", "bot", "llm", "ok") == 1
         (row_,) = (await agent.answers.summary(Which(kind="llm"), ("model",)))["summary"]
@@ -180,6 +180,9 @@ async def test_a_price_that_is_found_late_is_counted_everywhere(tmp_path):
         assert families["otel_latency_llm_cost_usd_total"].series[0].value == pytest.approx(cost)
         turn = await agent.answers.turn("r1", "")
         assert [stage["llm"]["cost_usd"] for stage in turn["stages"] if "llm" in stage] == [pytest.approx(cost)]
+        await agent.pass_time(2.0)
+        (told,) = (await agent.answers.summary(Which(kind="llm"), ("model",)))["summary"]
+        assert (told["priced"], told["cost_usd"]) == (1, pytest.approx(cost))
 
 
 async def test_a_running_operation_gets_an_estimate(tmp_path):

@@ -67,6 +67,8 @@ class Prices:
         self._retries: dict[Pair, float] = {}
         self._waiting: dict[Pair, list[SpanRow]] = {}
         self._waiting_rows = 0
+        self._held: set[int] = set()  # the rows, by `id`, of those waiting that `show` held back
+        self._released: list[SpanRow] = []
         self._lookup: Lookup | None = None
         self._lookup_began = 0.0
         self._pause_ends = float("-inf")
@@ -85,8 +87,7 @@ class Prices:
         if self._lookup:
             self._lookup.stop()
             self._lookup = None
-        self._waiting.clear()
-        self._waiting_rows = 0
+        self._release(list(self._waiting))
 
     def count(self, rows: Sequence[SpanRow], now: float) -> None:
         """Add up what *rows* cost, for `owed`; *now* (Unix seconds) stands for a start that nobody told."""
@@ -102,13 +103,26 @@ class Prices:
                 if cost is not None:
                     owed[profile] += cost
 
-    def show(self, rows: Sequence[SpanRow]) -> None:
-        """Add `cost_usd` to the measures of *rows* that have been counted; those that wait get it when it is known."""
+    def show(self, rows: Sequence[SpanRow]) -> Sequence[SpanRow]:
+        """Add `cost_usd` to the measures of *rows*, which have just been counted; answers those that do not wait for
+        their price. The others come by `released`.
+        """
         priced = self._priced
         for row in rows:
             tariff = priced.get(row[0])
             if tariff is not None:
                 self._show(row, tariff)
+        if not self._waiting:
+            return rows
+        waiting = {id(row) for each in self._waiting.values() for row in each}
+        held = waiting.intersection(map(id, rows))
+        self._held |= held
+        return [row for row in rows if id(row) not in held]
+
+    def released(self) -> list[SpanRow]:
+        """Rows that `show` held back and that wait no more, with their cost where there is a price."""
+        released, self._released = self._released, []
+        return released
 
     def owed(self) -> list[tuple[Profile, float]]:
         """What the calls counted since the last time cost in sum, by profile, as far as it is known.
@@ -186,8 +200,7 @@ class Prices:
             log.warning("%s is not installed: a call has a cost only if its sender tells it", answer.missing)
             self.close()
             return
-        waited = {pair: self._waiting.pop(pair) for pair in lookup.pairs}
-        self._waiting_rows -= sum(map(len, waited.values()))
+        waited = self._release(lookup.pairs)
         if answer.error:
             self._put_off(answer.error, now)
             self.dropped += sum(map(len, waited.values()))
@@ -201,6 +214,15 @@ class Prices:
                     if (cost := self._show(row, answer.tariffs[pair])) is not None:
                         self._owed[row[0]] += cost
         self._note_unknown([pair for pair in lookup.pairs if pair not in answer.tariffs], now)
+
+    def _release(self, pairs: Sequence[Pair]) -> dict[Pair, list[SpanRow]]:
+        """Let the calls of *pairs* wait no more."""
+        waited = {pair: self._waiting.pop(pair) for pair in pairs}
+        rows = [row for each in waited.values() for row in each]
+        self._waiting_rows -= len(rows)
+        self._released += [row for row in rows if id(row) in self._held]
+        self._held.difference_update(map(id, rows))
+        return waited
 
     def _put_off(self, error: str, now: float) -> None:
         """Ask nothing for a while, and say so once."""

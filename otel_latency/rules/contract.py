@@ -139,6 +139,7 @@ _AGENT: Final = {
     "otel_latency_agent_adjusted_spans_total": metric("counter", "reason"),
     "otel_latency_agent_overflowed_series_total": metric("counter", "kind"),
     "otel_latency_agent_unassembled_spans_total": metric("counter", "reason"),
+    "otel_latency_agent_unpriced_calls_total": metric("counter", "reason"),
     "otel_latency_agent_unlearnt_operations_total": metric("counter", "reason"),
     "otel_latency_agent_turn_sampling_ratio": metric("gauge"),
     "otel_latency_agent_history_bytes": metric("gauge"),

@@ -233,3 +233,23 @@ def test_not_started():
     prices.close()
     assert [None] == priced(prices, row())
     assert ([], None, {}) == (prices.owed(), prices._lookup, prices._waiting)
+
+
+def test_rows_that_wait_are_held_back(prices):
+    """Whoever writes rows down gets them once, with their cost: those of other kinds at once."""
+    stage, first, second = row(Profile("bot", "stt"), {"input_tokens": 5.0}), row(), row()
+    prices.count([stage, first, second], NOW)
+    assert [stage] == list(prices.show([stage, first]))
+    assert [] == prices.released()
+    answered(prices)
+    assert [first] == prices.released()
+    assert ([], GPT_COST, set()) == (prices.released(), cost(first), prices._held)
+
+
+def test_closing_lets_go(prices):
+    """What waits at the end comes without its cost."""
+    waiting = row()
+    prices.count([waiting], NOW)
+    assert [] == list(prices.show([waiting]))
+    prices.close()
+    assert ([waiting], None) == (prices.released(), cost(waiting))
