@@ -1,22 +1,23 @@
 """Answers to `/api/v1`: what is known now, from memory, and what was known before, from the history.
 
-Where both know of a turn or a session, memory is right: the history hears of turns once they are final.
+Where both know of a turn, memory is right: the history hears of turns once they are final. Sessions are made of final
+turns only, and memory tells which of them go on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from math import nextafter
 from typing import Any, Final
 
 from otel_latency.agent_insight import Insight
 from otel_latency.aggregate.operations import Operations
-from otel_latency.aggregate.sessions import session_json
 from otel_latency.aggregate.turn import Turn
 from otel_latency.aggregate.turn_view import turn_json, turn_line
 from otel_latency.clock import Clock
 from otel_latency.records import CheckResult, Family
 from otel_latency.significance.providers import providers_json
-from otel_latency.store.operations import Filter
+from otel_latency.store.operations import CLOCKS_DIFFER, Filter
 from otel_latency.web.api import JSON, Which
 
 TOTALS: Final = ("task", "session")
@@ -65,10 +66,14 @@ class Answers:
         before = await self._insight.history.turns(
             limit, since=which.since, until=which.until, slower_than=slower_than, **texts
         )
-        lines = {(line["trace_id"], line["span_id"]): line for line in before["turns"]}
-        for turn in _meant(self._insight.latest, which, slower_than):
-            lines[turn.trace_id.hex(), turn.span_id.hex()] = turn_line(turn)
-        return {"turns": sorted(lines.values(), key=_end, reverse=True)[:limit]}
+        known = {_key(line): line for line in before["turns"]}
+        for turn, believed in _believed(self._insight.latest, self._clock.time()):
+            line = turn_line(turn)
+            end = known.get(_key(line), {}).get("end", believed)
+            if _is_meant(turn, end, which, slower_than):
+                known[_key(line)] = {**line, "end": end}
+        newest = sorted(known.values(), key=_end, reverse=True)[:limit]
+        return {"turns": newest, "sampling_ratio": self._share}
 
     async def turn(self, identity: str, span_id: str) -> JSON | None:
         """By trace or request."""
@@ -79,15 +84,16 @@ class Answers:
         """With estimates of ours where the operations brought none."""
         return {"operations": self._running()}
 
+    async def operations(self, which: Which, limit: int) -> JSON:
+        """The newest first."""
+        return {**await self._insight.history.operations(_filter(which), limit), "sampling_ratio": self._share}
+
     async def sessions(self, which: Which, limit: int) -> JSON:
-        """Those that are not over tell more."""
-        before = await self._insight.history.sessions(_filter(which), limit)
-        active = {(one.service, one.session): one for one in self._insight.sessions.active()}
-        shown = []
-        for row in before["sessions"]:
-            live = active.get((row["service"], row["session"]))
-            shown.append({**row, **(session_json(live) if live else {}), "is_active": live is not None})
-        return {"sessions": shown}
+        """The latest first; of each what its turns in that time tell."""
+        before = await self._insight.history.sessions(limit, since=which.since, until=which.until, **which.texts)
+        active = {(one.service, one.session) for one in self._insight.sessions.active()}
+        rows = [{**row, "is_active": (row["service"], row["session"]) in active} for row in before["sessions"]]
+        return {"sessions": rows, "sampling_ratio": self._share}
 
     async def providers(self, which: Which, by: Sequence[str]) -> JSON:
         """Side by side, with what they cost."""
@@ -95,11 +101,12 @@ class Answers:
         rows = (await history.summary(meant, by))["summary"]
         durations = (await history.durations(meant, by)).groups
         totals = {column: (await history.summary(meant, (column,)))["summary"] for column in TOTALS if column not in by}
-        return await history.ask(lambda _: providers_json(rows, durations, by, totals))
+        found = await history.ask(lambda _: providers_json(rows, durations, by, totals))
+        return {**found, "sampling_ratio": self._share}
 
     async def summary(self, which: Which, by: Sequence[str]) -> JSON:
         """Of operations alike."""
-        return await self._insight.history.summary(_filter(which), by)
+        return {**await self._insight.history.summary(_filter(which), by), "sampling_ratio": self._share}
 
     async def durations(self, which: Which, by: Sequence[str], limit: int) -> JSON:
         """Of operations alike that ended well."""
@@ -108,7 +115,8 @@ class Answers:
             {"labels": dict(zip(by, group, strict=True)), "seconds": list(seconds)}
             for group, seconds in found.groups.items()
         ]
-        return {"durations": shown, "complete_from": found.complete_from}
+        complete_from = max(found.complete_from, self._left_out_until())
+        return {"durations": shown, "complete_from": complete_from, "sampling_ratio": self._share}
 
     async def history(self, series: str, since: float, until: float, step: float | None) -> JSON:
         """Lines of points."""
@@ -121,6 +129,20 @@ class Answers:
     async def anomalies(self, limit: int) -> JSON:
         """The newest first."""
         return {"anomalies": self._insight.forecasts.anomalies(self._clock.time())[:limit]}
+
+    async def alert_history(self, since: float, until: float, limit: int) -> JSON:
+        """Episodes of alerts, the latest first."""
+        return await self._insight.history.alerts(since, until, limit)
+
+    @property
+    def _share(self) -> float:
+        """The part of all traces that is kept just now."""
+        return self._insight.sampling.share
+
+    def _left_out_until(self) -> float:
+        """When the sample last left something out, in Unix seconds; 0 where it never did."""
+        at = self._insight.sampling.left_out_at
+        return 0.0 if at is None else self._clock.time() - (self._clock.monotonic() - at)
 
     def _running(self) -> list[dict[str, object]]:
         rows = self._operations.running(self._clock.time())
@@ -136,15 +158,19 @@ class Answers:
         return next((turn for turn in latest if turn.request_id == identity), None)
 
 
-def _meant(turns: Iterable[Turn], which: Which, slower_than: float) -> Iterator[Turn]:
-    for turn in turns:
-        texts = {"service": turn.service, "session": turn.session, "status": turn.status}
-        if (
-            which.since <= turn.end_ns / 1e9 < which.until
-            and turn.duration > slower_than
-            and which.texts.items() <= texts.items()
-        ):
-            yield turn
+def _believed(latest: Iterable[Turn], now: float) -> Iterator[tuple[Turn, float]]:
+    """Turns, the last that came first, with their ends: one whose clock is ahead ended before the next one came."""
+    newer = now
+    for turn in latest:
+        end = turn.end_ns / 1e9
+        newer = end if end <= now + CLOCKS_DIFFER else nextafter(newer, 0.0)
+        yield turn, newer
+
+
+def _is_meant(turn: Turn, end: float, which: Which, slower_than: float) -> bool:
+    texts = {"service": turn.service, "session": turn.session, "status": turn.status}
+    is_in_time = which.since <= end < which.until
+    return is_in_time and turn.duration > slower_than and which.texts.items() <= texts.items()
 
 
 def _filter(which: Which) -> Filter:
@@ -159,5 +185,11 @@ def _bytes(digits: str) -> bytes:
         return b""
 
 
+def _key(line: Mapping[str, Any]) -> tuple[str, str | None]:
+    """A turn without root has no span."""
+    return line["trace_id"], line["span_id"]
+
+
 def _end(line: Mapping[str, Any]) -> float:
-    return float(line["start"] + line["duration_seconds"])
+    """As far as it can be believed."""
+    return float(line["end"])

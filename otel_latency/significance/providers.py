@@ -38,7 +38,7 @@ def providers_json(
     costs = {column: _costs(rows, column) for column in by}
     costs |= {column: _costs(others, column) for column, others in (totals or {}).items()}
     return {
-        "providers": [_shown(by_group[group], place) for group, place in [*ranked, *failed]],
+        "providers": [_shown(by_group[group], place, is_alone=len(ranked) == 1) for group, place in [*ranked, *failed]],
         "totals": {
             "count": sum(row["count"] for row in rows),
             "priced": sum(row["priced"] for row in rows),
@@ -47,12 +47,12 @@ def providers_json(
     }
 
 
-def _shown(row: Row, place: Place | None) -> dict[str, Any]:
+def _shown(row: Row, place: Place | None, *, is_alone: bool) -> dict[str, Any]:
     return {
         **row,
         "cost_per_call_usd": row["cost_usd"] / row["priced"] if row["priced"] else None,
         "difference": _difference(place.difference) if place and place.difference else None,
-        "text": in_words(place) if place else "no call has ended well",
+        "text": in_words(place, is_alone=is_alone) if place else "no call has ended well",
     }
 
 

@@ -41,6 +41,15 @@ OPERATIONS_PER_TURN: Final = 5
 """How many operations take the room of a turn."""
 QUESTION_SECONDS: Final = 5.0
 POSITION: Final = "log"
+_CURES: Final = (
+    (("locked",), "another agent uses it: give each its own store.path"),
+    (("denied", "not permitted", "read-only", "readonly"), "let the agent write there, or name another directory"),
+    (("space", "full", "quota"), "make room there"),
+    (("exists", "directory", "unable to open"), "name a directory that is the agent's own"),
+    (("version",), "go back to that version, or name another directory"),
+)
+"""What helps against a reason that contains one of the words; the first that fits."""
+_NO_CURE: Final = "it moves there once that is mended"
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -286,8 +295,9 @@ class Database:
 
     def _stay_in_memory(self, error: Exception) -> None:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        cure = next((cure for words, cure in _CURES if any(word in reason.lower() for word in words)), _NO_CURE)
         fact = f"{self._path.parent} cannot hold the history ({reason})"
-        self.fault = f"store.path: {fact}: it is in memory, short, and does not survive a restart"
+        self.fault = f"store.path: {fact}: it is in memory, short, and does not survive a restart: {cure}"
         log.error("%s", self.fault)
         self.is_in_memory = True
         connection = connect(":memory:")

@@ -26,7 +26,7 @@ from otel_latency.aggregate.turn import Turn
 from otel_latency.aggregate.turn_view import turn_json, turn_line
 from otel_latency.clock import Clock
 from otel_latency.records import Alert, Family, Labels, SpanRow
-from otel_latency.store import alerts, counters, lines, operations, selector, states, turns
+from otel_latency.store import alerts, counters, lines, operations, selector, sessions, states, turns
 from otel_latency.store.database import Batch, Database
 from otel_latency.store.operations import Durations, Filter
 from otel_latency.store.shapes import JSONObject
@@ -231,9 +231,14 @@ class History:
         """What operations alike took, and how they fared."""
         return await self.ask(lambda connection: operations.summary(connection, which, by))
 
-    async def sessions(self, which: Filter, limit: int = 100) -> JSONObject:
-        """`/api/v1/sessions`."""
-        return await self.ask(lambda connection: operations.sessions(connection, which, limit))
+    async def sessions(
+        self, limit: int = 100, *, since: float = 0.0, until: float = inf, session: str = "", service: str = ""
+    ) -> JSONObject:
+        """`/api/v1/sessions`: of all turns that are final, those included that wait to be written."""
+        if self._batch.turns and self._is_open:
+            await self._catch_up()
+        which = {"session": session, "service": service}
+        return await self.ask(lambda one: sessions.sessions(one, limit, since=since, until=until, **which))
 
     async def durations(self, which: Filter, by: Sequence[str] = ("provider", "model"), limit: int = 5000) -> Durations:
         """What comparisons begin with: the newest successful durations of each group."""
@@ -254,12 +259,15 @@ class History:
         status: str = "",
         slower_than: float = 0.0,
     ) -> JSONObject:
-        """`/api/v1/turns`: the newest that ended from *since* on and before *until*, as lines."""
+        """`/api/v1/turns`: the newest that ended from *since* on and before *until*, as lines.
+
+        Each has its `end` as well, as far as that can be believed: a turn whose clock is ahead ended when it came.
+        """
         which = {"session": session, "service": service, "status": status}
 
         def shown(connection: sqlite3.Connection) -> list[Mapping[str, object]]:
             found = turns.newest(connection, limit, since=since, until=until, slower_than=slower_than, **which)
-            return [self._line(turn) for turn in found]
+            return [{**self._line(kept.turn), "end": kept.ended} for kept in found]
 
         return {"turns": await self.ask(shown)}
 
@@ -288,6 +296,11 @@ class History:
         if not self._is_open:
             raise ValueError("the history is not open yet: ask again")
         return await self._on_thread(lambda: self._database.answer(question))
+
+    async def _catch_up(self) -> None:
+        """Write what waits, without waiting for the next second."""
+        await self.written()
+        await self._write()
 
     async def _write(self) -> None:
         now, database = self._clock.time(), self._database

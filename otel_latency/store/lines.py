@@ -23,8 +23,17 @@ from otel_latency.store.windows import MINUTE, PER_QUARTER, QUARTER, Window, com
 MAX_POINTS: Final = 11_000
 """Of one series."""
 MAX_SERIES: Final = 500
+MAX_ANSWERED: Final = 100_000
+"""Points of all series of an answer together."""
 POINTS: Final = 300
 """About as many are answered where no step was asked for."""
+_NEVER: Final = 2**40
+_OLDEST_MINUTE: Final = "SELECT min((SELECT min(slot) FROM minutes WHERE series = series.id)) FROM series"
+"""Rows do not come in the order of slots: looked up at the end of each series' index."""
+_ANY_QUARTER: Final = (
+    "SELECT 1 FROM series WHERE EXISTS"
+    " (SELECT 1 FROM quarters WHERE series = series.id AND slot BETWEEN ? AND ?) LIMIT 1"
+)
 _NO_PERCENTILES: Final = dict.fromkeys(PERCENTILES)
 
 
@@ -45,7 +54,7 @@ def history(
     Points without observations are left out. Raises ValueError where that asks for too much, or for nothing.
     """
     chosen = _chosen(connection, selector)
-    span = _span(connection, since, until, step)
+    span = _span(connection, since, until, step, max(len(chosen), 1))
     shown = [{"labels": labels, "points": list(_points(connection, series, span))} for series, labels in chosen]
     return {"series": [one for one in shown if one["points"]]}
 
@@ -59,22 +68,32 @@ def _chosen(connection: sqlite3.Connection, selector: Selector) -> list[tuple[in
     return chosen
 
 
-def _span(connection: sqlite3.Connection, since: float, until: float, step: float | None) -> Span:
+def _span(connection: sqlite3.Connection, since: float, until: float, step: float | None, series: int) -> Span:
     if not 0 <= since < until < 1e11:
         raise ValueError("from and to are Unix seconds, from before to")
     base = MINUTE if _is_in_minutes(connection, since) else QUARTER
     first, last = int(since // base), ceil(until / base)
-    per_point = max(ceil((step or (until - since) / POINTS) / base), 1)
-    if (last - first) / per_point > MAX_POINTS:
+    if step is None:
+        step = (until - since) / min(POINTS, MAX_ANSWERED / series - 2)  # it begins and ends within a window
+    per_point = max(ceil(step / base), 1)
+    points = ceil((last - first) / per_point)
+    if points > MAX_POINTS:
         raise ValueError(f"that is more than {MAX_POINTS} points: ask for a longer step or a shorter time")
+    if points * series > MAX_ANSWERED:
+        raise ValueError(
+            f"{points} points of each of {series} series are more than {MAX_ANSWERED}: "
+            "ask for a longer step or a shorter time, or name more of the labels"
+        )
     return Span(first, last, base, per_point)
 
 
 def _is_in_minutes(connection: sqlite3.Connection, since: float) -> bool:
-    """Whether minutes tell of all that is known since then."""
-    (minute,) = connection.execute("SELECT slot FROM minutes ORDER BY id LIMIT 1").fetchone() or (0,)
-    (quarter,) = connection.execute("SELECT slot FROM quarters ORDER BY id LIMIT 1").fetchone() or (minute,)
-    return bool(since >= minute * MINUTE or (quarter + 1) * PER_QUARTER > minute)
+    """Whether minutes tell of all that is known since then: no quarter does whose minutes are gone."""
+    (minute,) = connection.execute(_OLDEST_MINUTE).fetchone()
+    if minute is None:
+        minute = _NEVER
+    gone = int(since // QUARTER) - 1, minute // PER_QUARTER - 1
+    return since >= minute * MINUTE or connection.execute(_ANY_QUARTER, gone).fetchone() is None
 
 
 def _points(connection: sqlite3.Connection, series: int, span: Span) -> Iterator[JSONObject]:

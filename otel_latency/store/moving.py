@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from otel_latency.store.names import PROFILE
+from otel_latency.store.turns import CALLS
 from otel_latency.store.windows import PER_QUARTER
 
 _PROFILE: Final = ", ".join(PROFILE)
@@ -20,6 +21,7 @@ _NAMES: Final = (
     " LEFT JOIN main.sessions AS s ON s.id = session_id LEFT JOIN disk.sessions AS t ON t.session = s.session"
 )
 _MEASURES: Final = "first_token, first_audio, input_tokens, output_tokens, retries, cost_usd, trace_id, span_id"
+_CALLS: Final = ", ".join(CALLS)
 _STATEMENTS: Final = f"""
 INSERT OR IGNORE INTO disk.series (name, labels) SELECT name, labels FROM main.series;
 INSERT OR REPLACE INTO disk.minutes (slot, series, run, data)
@@ -39,8 +41,9 @@ INSERT INTO disk.profiles ({_PROFILE}, seen) SELECT {_PROFILE}, seen FROM main.p
     WHERE true ON CONFLICT ({_PROFILE}) DO UPDATE SET seen = max(seen, excluded.seen);
 INSERT INTO disk.sessions (session, seen) SELECT session, seen FROM main.sessions
     WHERE true ON CONFLICT (session) DO UPDATE SET seen = max(seen, excluded.seen);
-INSERT OR REPLACE INTO disk.turns (ended, duration, profile_id, session_id, request_id, trace_id, span_id, data)
-    SELECT ended, duration, q.id, t.id, request_id, trace_id, span_id, data
+INSERT OR REPLACE INTO disk.turns (
+        ended, duration, profile_id, session_id, request_id, trace_id, span_id, {_CALLS}, data
+    ) SELECT ended, duration, q.id, t.id, request_id, trace_id, span_id, {_CALLS}, data
     FROM main.turns AS o {_NAMES} ORDER BY o.id;
 INSERT INTO disk.operations (ended, duration, profile_id, session_id, {_MEASURES})
     SELECT ended, duration, q.id, t.id, {_MEASURES}

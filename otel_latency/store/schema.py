@@ -161,9 +161,18 @@ CREATE TABLE turns (
     request_id,
     trace_id BLOB NOT NULL,
     span_id BLOB NOT NULL,
+    llm_calls INTEGER NOT NULL,
+    llm_seconds REAL,
+    prompt_tokens INTEGER,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cost_usd REAL,
+    first_token REAL,
+    first_audio REAL,
     data BLOB NOT NULL
 );
 CREATE INDEX turns_by_time ON turns (ended);
+CREATE INDEX turns_by_session ON turns (session_id, ended, profile_id) WHERE session_id IS NOT NULL;
 CREATE INDEX turns_by_request ON turns (request_id) WHERE request_id IS NOT NULL;
 CREATE UNIQUE INDEX turns_by_span ON turns (trace_id, span_id);
 CREATE TABLE states (

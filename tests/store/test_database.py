@@ -122,21 +122,27 @@ def test_damage_later(find, reopen, path):
 
 
 UNOPENABLE = {
-    "locked": lambda path: sqlite3.connect(path).execute("BEGIN EXCLUSIVE"),
-    "a directory": lambda path: path.mkdir(),
-    "of a later version": lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99").connection.close(),
+    "locked": (
+        lambda path: sqlite3.connect(path).execute("BEGIN EXCLUSIVE"),
+        "another agent uses it: give each its own",
+    ),
+    "a directory": (lambda path: path.mkdir(), "name a directory that is the agent's own"),
+    "of a later version": (
+        lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99").connection.close(),
+        "go back to that version",
+    ),
 }
 
 
-@pytest.mark.parametrize("spoil", UNOPENABLE.values(), ids=UNOPENABLE)
-def test_memory(spoil, reopen, path):
-    """Where no file can be opened the history is in memory, short, and says so; nothing of the file is changed."""
+@pytest.mark.parametrize(("spoil", "cure"), UNOPENABLE.values(), ids=UNOPENABLE)
+def test_memory(spoil, cure, reopen, path):
+    """Where no file can be opened the history is in memory, short, says so and what helps; the file is as it was."""
     path.parent.mkdir()
     held = spoil(path)
     before = path.read_bytes() if path.is_file() else b""
     database = reopen()
     assert "cannot hold the history" in database.fault
-    assert database.fault.endswith("it is in memory, short, and does not survive a restart")
+    assert f"it is in memory, short, and does not survive a restart: {cure}" in database.fault
     assert database.is_in_memory
     for first in range(0, 100_000, 10_000):
         database.write(Batch(spans(first, first + 10_000)), NOW)

@@ -126,12 +126,26 @@ async def test_questions(life):
     await life.tick()
     summary = (await history.summary(Filter(kind="llm"), by=("provider",)))["summary"]
     assert [("groq", 1), ("openai", 1)] == sorted((one["provider"], one["count"]) for one in summary)
-    assert ["s"] == [one["session"] for one in (await history.sessions(Filter()))["sessions"]]
     assert [{"alertname": "Slow"}] == [one["labels"] for one in (await history.alerts(*EVER))["alerts"]]
     found = await history.durations(Filter(kind="llm"), by=("provider",))
     assert {("openai",): [1.0], ("groq",): []} == {key: list(values) for key, values in found.groups.items()}
     assert found.complete_from == life.clock.time() - 86400
     assert {"series": []} == await history.history(NAME, *EVER, 86400)
+
+
+def line(one):
+    """Of a turn whose clock can be believed."""
+    return {**turn_line(one), "end": one.end_ns / 1e9}
+
+
+async def test_sessions(life):
+    """A turn is in its session at once, before it is written."""
+    history, _ = await life.start()
+    history.add_turns([turn(NOW - 5, number=1, session="s1"), turn(NOW, number=2, session="s2")])
+    await life.tick()
+    history.add_turns([turn(NOW, number=3, session="s1")])
+    found = (await history.sessions(service="bot", until=NOW + 1))["sessions"]
+    assert {"s1": 2, "s2": 1} == {one["session"]: one["turns"] for one in found}
 
 
 async def test_turns(life):
@@ -141,9 +155,9 @@ async def test_turns(life):
     history.add_turns([one, two])
     await life.tick()
     for _ in range(2):
-        assert {"turns": [turn_line(two), turn_line(one)]} == await history.turns()
-        assert {"turns": [turn_line(one)]} == await history.turns(5, session="s1", until=NOW, service="bot")
-        assert {"turns": [turn_line(two)]} == await history.turns(slower_than=5.0)
+        assert {"turns": [line(two), line(one)]} == await history.turns()
+        assert {"turns": [line(one)]} == await history.turns(5, session="s1", until=NOW, service="bot")
+        assert {"turns": [line(two)]} == await history.turns(slower_than=5.0)
         assert turn_json(one) == await history.turn(one.trace_id.hex())
         assert turn_json(two) == await history.turn("checkout 7") == await history.turn(f"{2:032x}", f"{8:016x}")
         assert await history.turn("0" * 32) is None
@@ -165,7 +179,7 @@ async def test_turns_are_shown_as_told(life):
     await history.start()
     history.add_turns([turn(seconds=3.0)])
     await life.tick()
-    assert {"turns": [{"line": 3.0}]} == await history.turns()
+    assert {"turns": [{"line": 3.0, "end": NOW}]} == await history.turns()
     assert {"document": 3.0} == await history.turn(f"{1:032x}")
 
 

@@ -5,7 +5,7 @@ import pytest
 from store.past import LLM, NAME, NOW, TTS, finish, minute, write
 
 from otel_latency.sketch import Sketch
-from otel_latency.store.lines import MAX_POINTS, history
+from otel_latency.store.lines import MAX_POINTS, MAX_SERIES, history
 from otel_latency.store.selector import Selector, parse
 from otel_latency.store.windows import LATE, MINUTE, PER_QUARTER, QUARTER, Minute, Range, compact
 
@@ -99,6 +99,37 @@ def test_a_young_history(connection):
     write(connection, [minute(SLOT + place, [1.0]) for place in range(2 * PER_QUARTER)])
     finish(compact(connection, NOW + QUARTER + LATE))
     assert 30 == len(points(connection, NOW - 7200, NOW + 1800, 60))
+
+
+def test_minutes_that_came_late(connection):
+    """The oldest minute is the oldest, in whatever order they were written: they begin the line, not a quarter."""
+    aged(connection)
+    late = [minute(SLOT + place, [1.0], TTS) for place in reversed(range(PER_QUARTER, 2 * PER_QUARTER))]
+    connection.execute("DELETE FROM minutes")
+    write(connection, late)
+    finish(compact(connection, NOW + 3 * QUARTER + LATE))
+    found = points(connection, NOW + QUARTER, NOW + 2 * QUARTER, 60, Selector(NAME, (("stage", "tts", True),)))
+    assert [60] * PER_QUARTER == [one["seconds"] for one in found]
+
+
+def test_after_a_long_silence(connection):
+    """Quarters of long ago do not make a line coarse that begins after them, before anything new is known."""
+    aged(connection)
+    connection.execute("DELETE FROM minutes")
+    later = SLOT + 10 * PER_QUARTER
+    write(connection, [minute(later + place, [1.0]) for place in range(3)])
+    found = points(connection, (later - 10) * MINUTE, (later + 3) * MINUTE, 60)
+    assert [60] * 3 == [one["seconds"] for one in found]
+    assert [900] * 3 == [one["seconds"] for one in points(connection, NOW, (later + 3) * MINUTE, 60)]
+
+
+def test_an_answer_is_bounded(connection):
+    """So many points of so many series are refused with what to do; where no step is asked for there are fewer."""
+    write(connection, [minute(SLOT, [1.0], (("stage", str(number)),)) for number in range(MAX_SERIES)])
+    with pytest.raises(ValueError, match=f"201 points of each of {MAX_SERIES} series are more than 100000: ask for"):
+        history(connection, Selector(NAME), NOW, NOW + 201 * 60, 60)
+    assert MAX_SERIES == len(history(connection, Selector(NAME), NOW, NOW + 200 * 60, 60)["series"])
+    assert MAX_SERIES == len(history(connection, Selector(NAME), NOW, NOW + 300 * 60)["series"])
 
 
 def test_too_much(connection):

@@ -26,6 +26,7 @@ from otel_latency.store.moving import move
 from otel_latency.store.operations import Filter
 from otel_latency.store.schema import TABLES, open_file
 from otel_latency.store.selector import Selector
+from otel_latency.store.sessions import sessions
 from otel_latency.store.turns import newest
 from otel_latency.store.windows import LATE, PER_QUARTER, QUARTER, compact, set_progress
 
@@ -64,9 +65,13 @@ def test_everything_moves(connection, path):
     file = moved(connection, path)
     expected = {"series": 3, "minutes": 4, "quarters": 1, "operations": 4, "turns": 2, "alerts": 1, "counters": 1}
     assert expected == {table: count(file, table) for table in expected}
-    sessions = [one["session"] for one in operations.operations(file, Filter())["operations"]]
-    assert [None, "s1", "s1", "old"] == sessions
-    assert [turn(NOW, number=2, session="s1"), turn(NOW - 3600, number=1)] == list(newest(file))
+    named = [one["session"] for one in operations.operations(file, Filter())["operations"]]
+    assert [None, "s1", "s1", "old"] == named
+    assert [turn(NOW, number=2, session="s1"), turn(NOW - 3600, number=1)] == [one.turn for one in newest(file)]
+    (session,) = sessions(file)["sessions"]
+    assert ("s1", 1, 512, 0.35) == tuple(
+        session[name] for name in ("session", "llm_calls", "input_tokens", "mean_first_token_seconds")
+    )
     (line,) = history(file, Selector(NAME, (("stage", "llm", True),)), NOW - 3600, NOW + 60, 60)["series"]
     assert [(NOW - 3540, 1.0), (NOW, 2.0)] == [(point["start"], point["max"]) for point in line["points"]]
     assert ({("c_total", LLM): 3.0}, b"new") == (counters.read(file), states.read(file, "predictor"))

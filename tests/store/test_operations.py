@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from store.past import CALL, FAILED, NOTHING, NOW, TURN, count, span, write_spans
+from store.past import CALL, FAILED, NOTHING, NOW, TURN, count, span, turn, write_spans, write_turns
 
 from otel_latency.records import Profile
 from otel_latency.store import operations
@@ -152,12 +152,17 @@ def test_by_session(connection):
     assert {("",), ("s1",), ("s2",)} == set(operations.durations(connection, Filter(), by=("session",)).groups)
 
 
-def test_whose_a_session_is(connection):
-    """It is of the service that has its turns, or where none has of one that worked for it."""
-    shop, model = replace(TURN, service="a-shop"), replace(CALL, service="model-host")
-    write_spans(connection, [span(shop, session="s1"), span(model, session="s1"), span(model, NOW - 9, session="s2")])
-    sessions = operations.sessions(connection, Filter())["sessions"]
-    assert [("s1", "a-shop"), ("s2", "model-host")] == [(one["session"], one["service"]) for one in sessions]
+def test_the_session_of_a_call_is_its_turns(connection):
+    """Calls of models seldom name one: it is found by their trace, to choose and to sum up by."""
+    write_turns(connection, turn(number=1, session="s1"), turn(number=2))
+    write_spans(
+        connection, [span(number=1, cost_usd=0.5), span(number=1, cost_usd=0.25), span(number=2), span(number=3)]
+    )
+    write_spans(connection, [span(number=1, session="s2", cost_usd=4.0)])
+    summary = operations.summary(connection, Filter(), by=("session",))["summary"]
+    assert {"s1": 0.75, "s2": 4.0, "": None} == {one["session"]: one["cost_usd"] for one in summary}
+    chosen = operations.operations(connection, Filter({"session": "s1"}))["operations"]
+    assert ["s1"] * 2 == [one["session"] for one in chosen]
 
 
 def test_summary_by(connection):
@@ -180,29 +185,3 @@ def test_durations(connection):
     }
     assert NOW - 3 < found.complete_from <= NOW - 2
     assert operations.durations(connection, Filter(since=NOW - 10), limit=4).complete_from == NOW - 10
-
-
-def test_sessions(connection):
-    """Turns tell of number and durations, calls of tokens and cost; nothing is counted twice."""
-    tokens = {"input_tokens": 100.0, "output_tokens": 10.0, "cost_usd": 0.25}
-    spans = [
-        span(TURN, NOW - 10, 2.0, session="s1", ttft=0.5, **tokens),
-        span(TURN, NOW - 5, 4.0, session="s1"),
-        span(CALL, NOW - 10, 1.0, session="s1", **tokens),
-        span(CALL, NOW, 1.0, session="s2"),
-        span(CALL, NOW, 1.0),
-    ]
-    write_spans(connection, spans)
-    second, first = operations.sessions(connection, Filter())["sessions"]
-    turns = {
-        "session": "s1",
-        "service": "bot",
-        "start": NOW - 12,
-        "end": NOW - 5,
-        "turns": 2,
-        "failed_turns": 0,
-        "mean_seconds": 3.0,
-    }
-    turns |= {"mean_first_token_seconds": 0.5, "mean_first_audio_seconds": None}
-    assert {**turns, "llm_calls": 1, "input_tokens": 100, "output_tokens": 10, "cost_usd": 0.25} == first
-    assert ("s2", 0, 1, None) == tuple(second[key] for key in ("session", "turns", "llm_calls", "cost_usd"))
