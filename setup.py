@@ -10,7 +10,9 @@ def compiled(name: str) -> Extension:
     return Extension(name, [source], extra_compile_args=FLAGS, py_limited_api=True, optional=True)
 
 
+COMPILED = ("otel_latency._native", "otel_latency.ingest._scanner", "otel_latency.forward._redact")
+
 setup(
-    ext_modules=[compiled("otel_latency._native"), compiled("otel_latency.ingest._scanner"), compiled("otel_latency.forward._redact")],
+    ext_modules=[compiled(name) for name in COMPILED],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -115,7 +115,11 @@ class Agent:
             written=lambda position: self.delivery.written(position),  # noqa: PLW0108 - it is made below
         )
         self.delivery = Delivery(
-            config.store, directory / config.store.path, clock=self._clock, reached=self.insight.history.reach
+            config,
+            directory / config.store.path,
+            clock=self._clock,
+            reached=self.insight.history.reach,
+            resolver=Resolver(self._clock.monotonic),
         )
 
         self.intake = Intake(
@@ -331,6 +335,8 @@ class Agent:
                 "adjusted_spans": lambda: self.aggregator.adjusted,
                 "unassembled_spans": self.insight.unassembled,
                 "acked_nondurable_spans": lambda: {(): self.delivery.log.acked_nondurable},
+                "forwarded_spans": self.delivery.forwarded,
+                "forward_dropped_items": self.delivery.lost,
                 "recovered_items": lambda: {signal.value: n for signal, n in self.delivery.recovered.items()},
                 "unlearnt_operations": self.insight.unlearnt,
                 "unpriced_calls": self.insight.unpriced,
@@ -346,8 +352,9 @@ class Agent:
                 "queued_notifications": lambda: sum(self.alerting.pipeline.queued().values()),
                 "turn_sampling_ratio": lambda: self.insight.sampling.share,
                 "history_bytes": lambda: self.insight.history.size_bytes,
-                "log_bytes": lambda: self.delivery.log.size_bytes,
+                "forward_queue_bytes": lambda: self.delivery.log.size_bytes,
             },
+            labelled_gauges={"queued_spans": self.delivery.queued},
         )
 
     def _notifications(self) -> Mapping[tuple[str, str], float]:
@@ -375,7 +382,8 @@ class Agent:
                 "operations": lambda: {"running": len(self.operations.running(self._clock.time()))},
                 "turns": self.insight.turns_status,
                 "history": self.insight.history.status,
-                "log": self.delivery.status,
+                "log": self.delivery.log_status,
+                "forward": self.delivery.forward_status,
                 "collectors": lambda: [asdict(one) for one in self.collectors.runner.status()],
                 "checks": lambda: [asdict(one) for one in self.collectors.checks.results()],
                 "machine": self._machine_status,

@@ -1,30 +1,42 @@
 """Delivery, connected: an accepted request is in the durable log before its sender hears so, and stays there until the
-aggregates that it led to are on disk as well.
+aggregates that it led to are on disk and every destination has it.
 
-    intake --good items--> log --fsync--> handed on, sender answered
-                            |                 |
-                            |                 +--> history: what came of it, and how far in the log that reaches
-                            +--after a crash: what the history does not have yet, handed on again
+    intake --good items, content cut out--> log --fsync--> handed on, sender answered
+                                             |                  |
+                                             |                  +--> history: what came of it, and how far that reaches
+                                             +--after a crash: what the history does not have yet, handed on again
+                                             +--> forwarder --> any OTLP destination
 
-So counters are exact over any crash, each accepted request being counted once. With `durability: memory` nothing is
-written, and what was accepted lives as long as the process.
+So counters are exact over any crash, each accepted request being counted once, and destinations get everything at least
+once. With `durability: memory` nothing is written, and what was accepted lives as long as the process.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aiohttp.abc import AbstractResolver
 
 from otel_latency.clock import Clock
-from otel_latency.config.sections import Store
+from otel_latency.config.sections import Config, ForwardDestination
 from otel_latency.errors import DecodeError
+from otel_latency.forward.batch import Batch
+from otel_latency.forward.content import denied
+from otel_latency.forward.redact import redactor
+from otel_latency.forward.redact_json import redact_json
 from otel_latency.records import Signal
-from otel_latency.wal.disk import Record
-from otel_latency.wal.log import Log
+from otel_latency.wal.disk import Record, Strip
+from otel_latency.wal.log import Log, Reader
+
+if TYPE_CHECKING:
+    from otel_latency.forward.build import Forwarder
+    from otel_latency.forward.destination import Destination
 
 FOLDER: Final = "log"
 AGGREGATE: Final = "aggregate"
@@ -41,31 +53,81 @@ class Recall(Protocol):
     def __call__(self, signal: Signal, body: bytes, *, is_json: bool) -> int: ...
 
 
-class Delivery:
-    """The log of *store* in *folder*. *reached* is told the position of each request that has been handed on."""
+class LogSource:
+    """A destination's reader of the log."""
 
-    def __init__(self, store: Store, folder: Path, *, clock: Clock, reached: Callable[[int], None]) -> None:
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.commit = reader.commit
+
+    async def read(self, most_bytes: int) -> Sequence[Batch]:
+        """See `forward.batch.Source`."""
+        return [
+            Batch(one.position, one.time_ns, _SIGNALS[one.kind], bool(one.flags & _IS_JSON), one.items, one.body)
+            for one in await self._reader.read(most_bytes)
+        ]
+
+    @property
+    def queued(self) -> int:
+        return self._reader.queued
+
+    @property
+    def oldest_seconds(self) -> float:
+        return self._reader.oldest_seconds
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        return self._reader.dropped
+
+
+class Delivery:
+    """The log in *folder*, and who reads it. *reached* is told the position of each request that has been handed on."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        *,
+        clock: Clock,
+        reached: Callable[[int], None],
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        """Raises ConfigError when a file that a destination needs cannot be used."""
+        store = config.store
+        self.is_needed = store.durability == "disk" or bool(config.forward)
+        """Whether requests have to be kept: in memory, and without destinations, nobody would come back for them."""
         self.log = Log(
             folder / FOLDER if store.durability == "disk" else None,
             clock=clock,
             max_bytes=int(store.log_bytes),
             on_disk_failure=store.on_disk_failure,
+            strip=_strip(config.forward),
         )
-        self.is_needed = store.durability == "disk"
-        """Whether requests have to be kept: in memory alone nobody would come back for them."""
+        self._destinations = config.forward
+        self._clock = clock
+        self._resolver = resolver
         self._reached = reached
+        self._forwarder: Forwarder | None = None
         self.recovered: Counter[Signal] = Counter()
         """Items of a former run that the history did not have."""
+        if self._destinations:
+            from otel_latency.forward.build import faults_of_files
+
+            for fault in faults_of_files(self._destinations):
+                raise fault
 
     async def start(self, position: int, recall: Recall) -> None:
         """Open the log, and hand on again what lies behind *position*. Raises nothing; see `log.fault`."""
-        await self.log.open({AGGREGATE: position})
+        from_the_log = dict.fromkeys(f"forward:{one.label}" for one in self._destinations)
+        await self.log.open({AGGREGATE: position, **from_the_log})
         reader = self.log.readers[AGGREGATE]
         async for record in reader.backlog():
             self._recall(record, recall)
         reader.follow()
         if self.recovered:
             log.info("%d items of a former run were counted now", self.recovered.total())
+        if self._destinations:
+            self._forwarder = self._build()
 
     def keep(
         self, signal: Signal, body: bytes, *, is_json: bool, items: int, then: Callable[[], None]
@@ -80,17 +142,58 @@ class Delivery:
         self.log.readers[AGGREGATE].commit(position)
 
     async def run(self) -> None:
-        """Look after the log until cancelled."""
-        await self.log.run()
+        """Look after the log, and forward, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.log.run(), name="log")
+            if self._forwarder is not None:
+                tasks.create_task(self._forwarder.run(), name="forward")
 
     async def close(self) -> None:
-        """Write what waits."""
+        """Write what waits. What was not forwarded is when the agent runs again."""
+        if self._forwarder is not None:
+            await self._forwarder.close()
         await self.log.close()
 
-    def status(self) -> Mapping[str, object]:
+    # --- what there is to tell -----------------------------------------------------------------------------------
+
+    def log_status(self) -> Mapping[str, object]:
         """The section `log` of /status."""
         recovered = {signal.value: count for signal, count in self.recovered.items()}
         return {**self.log.status(), "recovered": recovered}
+
+    def forward_status(self) -> list[dict[str, object]]:
+        """The section `forward` of /status."""
+        return self._forwarder.status() if self._forwarder is not None else []
+
+    def forwarded(self) -> Mapping[str, float]:
+        """Spans that each destination has taken."""
+        return {one.name: one.forwarded[Signal.TRACES] for one in self._each()}
+
+    def queued(self) -> Mapping[str, float]:
+        """Items that wait for each destination."""
+        return {one.name: one.queued for one in self._each()}
+
+    def lost(self) -> Mapping[tuple[str, str], float]:
+        """Items that each destination will never have, by reason, those that it refused among them."""
+        lost: dict[tuple[str, str], float] = {}
+        for one in self._each():
+            lost |= {(one.name, reason): count for reason, count in one.dropped.items()}
+            if rejected := one.rejected.total():
+                lost[one.name, "rejected"] = rejected
+        return lost
+
+    def _each(self) -> Sequence[Destination]:
+        return self._forwarder.destinations if self._forwarder is not None else ()
+
+    def _build(self) -> Forwarder:
+        from otel_latency.forward.build import build
+
+        return build(
+            self._destinations,
+            lambda name: LogSource(self.log.readers[name]),
+            self._clock,
+            resolver=self._resolver,
+        )
 
     def _hand_on(self, then: Callable[[], None], position: int) -> None:
         then()
@@ -104,3 +207,16 @@ class Delivery:
         except DecodeError as error:
             log.warning("a request of a former run cannot be read: %s", error)
         self._reached(record.position)
+
+
+def _strip(destinations: Sequence[ForwardDestination]) -> Strip:
+    """Prompts and completions are not written down, unless a destination wants them."""
+    if any(one.content == "keep" for one in destinations):
+        return lambda _kind, _flags, body: body
+    content = denied(())
+    compiled = redactor(content)
+
+    def strip(kind: int, flags: int, body: bytes) -> bytes:
+        return redact_json(body, content) if flags & _IS_JSON else compiled.redact(body, _SIGNALS[kind])
+
+    return strip

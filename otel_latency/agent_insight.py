@@ -74,8 +74,8 @@ class Insight:
         self._samples = samples
         turn_timeout = float(config.aggregate.turn_timeout)
         self.prices = Prices(elapsed=clock.monotonic)
-        self.sampling = TraceSampling(max_rate=TURN_RATE, turn_timeout=turn_timeout)
         self.assembler = TurnAssembler(turn_timeout=turn_timeout, is_running=operations.is_running)
+        self.sampling = TraceSampling(held=self.assembler, max_rate=TURN_RATE, turn_timeout=turn_timeout)
         self.latest = LatestTurns()
         self.sessions = Sessions()
         self.forecasts = Forecasts()
@@ -113,13 +113,13 @@ class Insight:
 
     def take(self, rows: list[SpanRow]) -> None:
         """Take finished spans, perhaps not for the first time."""
-        now = self._clock.time()
+        now, elapsed = self._clock.time(), self._clock.monotonic()
         fresh = self._aggregator.fresh(rows)
         self._aggregator.add(fresh, now)
         self.prices.count(fresh, now)
-        kept = self.sampling.kept(fresh)
+        kept = self.sampling.kept(fresh, elapsed)
         self.history.add(self.prices.show(kept))
-        self.assembler.add(kept, self._clock.monotonic())
+        self.assembler.add(kept, elapsed)
         self.forecasts.add(kept)
 
     def tick(self, now: float) -> None:
@@ -154,6 +154,12 @@ class Insight:
         self.count(self._counters())
         await self._keep_forecasts()
         await self.history.close()
+
+    @property
+    def complete_from(self) -> float:
+        """The Unix time from which on every span became part of turns and operations; 0 where all did."""
+        left_out_at = self.sampling.left_out_at
+        return 0.0 if left_out_at is None else self._clock.time() - (self._clock.monotonic() - left_out_at)
 
     def critical_path(self, trace_id: str) -> str:
         """What the latest turn of a trace waited for, in a line; nothing where it is not known, or not any more."""

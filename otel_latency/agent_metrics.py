@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram
-from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 Read = Callable[[], Mapping[Any, float]]
 """Running totals by the value of the label, or by the tuple of values where there are several."""
@@ -40,6 +40,8 @@ _TOTALS: Final = {
     "notifications": _Total("notifier outcome", "Notifications that were delivered, retried, given up or dropped."),
     "rule_missed_evaluations": _Total("group", "Evaluations that were left out because those before took too long."),
     "acked_nondurable_spans": _Total("", "Items acknowledged while they were in memory only, for want of a disk."),
+    "forwarded_spans": _Total("destination", "Spans that a destination has taken."),
+    "forward_dropped_items": _Total("destination reason", "Items that a destination refused, or that the log let go."),
     "recovered_items": _Total("signal", "Items accepted by a former run and counted by this one."),
     "unassembled_spans": _Total("reason", "Spans that were counted and are in no turn."),
     "unlearnt_operations": _Total("reason", "Calls and stages that forecasts did not learn from."),
@@ -56,8 +58,11 @@ _GAUGES: Final = {
     "queued_notifications": "Notifications on their way.",
     "turn_sampling_ratio": "The part of all traces that turns, forecasts and the history's operations are made of.",
     "history_bytes": "What the history takes on disk.",
-    "log_bytes": "What accepted requests take on disk.",
+    "forward_queue_bytes": "What accepted requests take in the log.",
 }
+
+
+_LABELLED_GAUGES: Final = {"queued_spans": _Total("destination", "Items that wait for a destination.")}
 
 
 class AgentMetrics:
@@ -65,7 +70,7 @@ class AgentMetrics:
 
     *totals* names the sources by the keys of the table above: `{"dropped_spans": lambda: aggregator.dropped}`. A
     source answers running totals by label value, and may be absent until there is somebody who counts. *gauges* does
-    so for single values.
+    so for single values, *labelled_gauges* by the value of their label.
     """
 
     def __init__(
@@ -75,10 +80,12 @@ class AgentMetrics:
         series: Callable[[], float],
         totals: Mapping[str, Read],
         gauges: Mapping[str, Callable[[], float]] | None = None,
+        labelled_gauges: Mapping[str, Read] | None = None,
     ) -> None:
         self.registry = CollectorRegistry()
         self._series = series
         self._totals = {name: (_TOTALS[name], read) for name, read in totals.items()}
+        self._labelled_gauges = labelled_gauges or {}
         self._worst_lateness = 0.0
         build = Gauge("otel_latency_build_info", "The running version.", ["version"], registry=self.registry)
         build.labels(version).set(1)
@@ -99,8 +106,14 @@ class AgentMetrics:
         self._lateness.observe(lateness)
         self._worst_lateness = max(self._worst_lateness, lateness)
 
-    def collect(self) -> Iterable[CounterMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         """What prometheus_client asks of a custom collector."""
+        for name, read in self._labelled_gauges.items():
+            label, text = _LABELLED_GAUGES[name]
+            gauge = GaugeMetricFamily(_PREFIX + name, text, labels=[label])
+            for value, amount in dict(read()).items():
+                gauge.add_metric([value], amount)
+            yield gauge
         for name, (total, read) in self._totals.items():
             family = CounterMetricFamily(_PREFIX + name, total.help, labels=total.labels.split())
             for values, count in dict(read()).items():

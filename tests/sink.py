@@ -60,7 +60,7 @@ class Sink:
 
     async def has(self, count: int) -> None:
         """Return when so many requests have arrived."""
-        async with self._changed:
+        async with asyncio.timeout(10), self._changed:
             await self._changed.wait_for(lambda: len(self.arrivals) >= count)
 
     async def take(self, arrival: Arrival) -> Callable[[Any], Awaitable[Any]] | None:

@@ -419,6 +419,20 @@ class Store(Section):
             raise Misfit("detail", "it is longer than aggregate: exchange the two")
 
 
+_OWN_HEADERS: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "idempotency-key",
+        "te",
+        "transfer-encoding",
+    }
+)
+
+
 class ForwardTLS(Section):
     """How the two sides of `https` and `grpcs` know each other: files in PEM, read again for new connections."""
 
@@ -468,6 +482,11 @@ class ForwardDestination(Section):
             raise Misfit("drop_attributes", "with content: keep nothing is taken out: remove one of the two")
         _check_headers("headers", self.headers)
         _check_headers("header_files", self.header_files)
+        for key, names in (("headers", self.headers), ("header_files", self.header_files)):
+            if not _OWN_HEADERS.isdisjoint(name.lower() for name in names):
+                raise Misfit(key, "one of them says how a request is written, and that is for us to say: remove it")
+        if not all(value.reveal().isascii() for value in self.headers.values()):
+            raise Misfit("headers", "a value has characters that no header has: write it in ASCII")
 
     @property
     def host(self) -> str:

@@ -51,7 +51,7 @@ class Credentials:
         """
         for name, file in self._files.items():
             try:
-                self._known[name] = read_secret(f"{self._place}.header_files.{name}", file).reveal()
+                self._known[name] = _ascii(f"{self._place}.header_files.{name}", file)
             except ConfigError:
                 if name not in self._known:
                     raise
@@ -78,16 +78,22 @@ class Credentials:
         return PEM(_bytes(authorities), _bytes(self._tls.key_file), _bytes(self._tls.cert_file))
 
     def _unusable(self, key: str, error: Exception) -> ConfigError:
-        if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
-            cure = (
-                "write the name of a PEM file" if key == "ca_file" else "write a certificate and its key, both in PEM"
-            )
-            return ConfigError(f"{self._place}.tls.{key}: the file cannot be used: {cure}, without a password")
-        name = key if key == "ca_file" else "cert_file or key_file"
-        reason = error.strerror or type(error).__name__
-        return ConfigError(
-            f"{self._place}.tls.{name}: the file cannot be read ({reason}): check the name and its rights"
+        is_ca = key == "ca_file"
+        if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+            place = f"{self._place}.tls.{key if is_ca else 'cert_file or key_file'}"
+            reason = error.strerror or type(error).__name__
+            return ConfigError(f"{place}: the file cannot be read ({reason}): check the name and its rights")
+        cure = (
+            "write the name of a PEM file" if is_ca else "write a certificate and its key, in PEM, without a password"
         )
+        return ConfigError(f"{self._place}.tls.{key}: the file cannot be used: {cure}")
+
+
+def _ascii(place: str, file: str) -> str:
+    text = read_secret(place, file).reveal()
+    if not text.isascii():
+        raise ConfigError(f"{place}: the file has characters that no header has: write the value in ASCII")
+    return text
 
 
 def _bytes(file: str | None) -> bytes | None:

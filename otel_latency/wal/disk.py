@@ -58,6 +58,10 @@ class Read(NamedTuple):
     reached: Place
 
 
+Strip = Callable[[int, int, bytes], bytes]
+"""Takes out of a body of that kind and flags what is not to be kept."""
+
+
 class Appended(NamedTuple):
     """The places before and behind a group, whether it is durable, and the stretches that had to go for it."""
 
@@ -71,9 +75,17 @@ class Disk:
     """Kept in *folder*, or in memory where that is None; `open` comes first."""
 
     def __init__(
-        self, folder: Path | None, *, max_bytes: int, segment_bytes: int, keep_in_memory: bool, salt: Callable[[], int]
+        self,
+        folder: Path | None,
+        *,
+        max_bytes: int,
+        segment_bytes: int,
+        keep_in_memory: bool,
+        salt: Callable[[], int],
+        strip: Strip = lambda _kind, _flags, body: body,
     ) -> None:
         self._folder = folder
+        self._strip = strip
         self._room = max_bytes - _CURSOR_BYTES
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
@@ -128,7 +140,7 @@ class Disk:
 
         Raises Overloaded where the disk does not take it, and memory is not to.
         """
-        entries = [entry._replace(payload=self._codec.compress(body)) for body, entry in bodies]
+        entries = [self._packed(*one) for one in bodies]
         before = self.end
         is_durable = False
         if not self._trouble and self._folder is not None:
@@ -145,6 +157,10 @@ class Disk:
             self.end = after(self.end, entry)
         dropped, self._dropped = self._dropped, []
         return Appended(before, self.end, is_durable, dropped)
+
+    def _packed(self, body: bytes, entry: Entry) -> Entry:
+        kept = self._strip(entry.kind, entry.flags, body)
+        return entry._replace(size=len(kept), payload=self._codec.compress(kept))
 
     def read(self, mark: Mark, most_bytes: int) -> Read:
         """The records behind *mark*, until their bodies have *most_bytes*; never none while there is one."""

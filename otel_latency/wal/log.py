@@ -33,7 +33,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 from otel_latency.clock import Clock
 from otel_latency.errors import Overloaded
 from otel_latency.wal.cursor import Cursor
-from otel_latency.wal.disk import Appended, Disk, Mark, Record
+from otel_latency.wal.disk import Appended, Disk, Mark, Record, Strip
 from otel_latency.wal.format import START, Entry, Place
 
 MAX_WAITING_BYTES: Final = 16 << 20
@@ -65,13 +65,15 @@ class Log:
         *,
         clock: Clock,
         max_bytes: int = 64 << 20,
-        segment_bytes: int = 1 << 20,
+        segment_bytes: int = 4 << 20,
         group_commit: float = 0.010,
         group_bytes: int = 256 << 10,
         patience: float = 5.0,
         on_disk_failure: Literal["memory", "refuse"] = "memory",
         salt: Callable[[], int] = _random_salt,
+        strip: Strip = lambda _kind, _flags, body: body,
     ) -> None:
+        """*strip* runs on the writer's thread."""
         self._clock = clock
         self._group_commit = group_commit
         self._group_bytes = group_bytes
@@ -82,6 +84,7 @@ class Log:
             segment_bytes=segment_bytes,
             keep_in_memory=on_disk_failure == "memory",
             salt=salt,
+            strip=strip,
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="otel-latency-log")
         self._waiting: list[_Waiting] = []

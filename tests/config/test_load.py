@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from otel_latency.config import document
 from otel_latency.config.load import MAX_BYTES, faults, load
-from otel_latency.config.sections import Check, Config, UserCollector
+from otel_latency.config.sections import Check, Config, ForwardDestination, ForwardTLS, UserCollector
+from otel_latency.config.values import Secret
 from otel_latency.errors import ConfigError
 
 TESTDATA = Path(__file__).parent / "testdata"
@@ -36,6 +37,18 @@ collect:
 aggregate: {max_series: 10, expire_after: 1h, turn_timeout: 30s}
 targets: {stt: {target: 150ms, critical: 300ms}, first_audio: {best: 1s, target: 1500ms}, tts: }
 store: {path: data, detail: 12h, aggregate: 7d, max_bytes: 64MiB}
+forward:
+  - {endpoint: "http://tempo:4318"}
+  - endpoint: https://otlp.example.com/tenant/a
+    name: backend
+    headers: {authorization: Bearer x}
+    header_files: {x-key: /run/secrets/key}
+    tls: {ca_file: ca.pem, cert_file: agent.pem, key_file: agent.key}
+    compression: none
+    timeout: 5s
+    content: drop
+    drop_attributes: [exception.message, shop.card.*]
+  - {endpoint: "grpcs://[2001:db8::1]", content: keep}
 """
 
 
@@ -120,6 +133,21 @@ def test_everything(write):
         config.store.aggregate,
         config.store.max_bytes,
     )
+    assert [
+        ForwardDestination(endpoint="http://tempo:4318"),
+        ForwardDestination(
+            endpoint="https://otlp.example.com/tenant/a",
+            name="backend",
+            headers={"authorization": Secret("Bearer x")},
+            header_files={"x-key": "/run/secrets/key"},
+            tls=ForwardTLS(ca_file="ca.pem", cert_file="agent.pem", key_file="agent.key"),
+            compression="none",
+            timeout=5.0,
+            content="drop",
+            drop_attributes=["exception.message", "shop.card.*"],
+        ),
+        ForwardDestination(endpoint="grpcs://[2001:db8::1]", content="keep"),
+    ] == config.forward
 
 
 NOTIFIERS = """\

@@ -74,9 +74,7 @@ class MemoryLog:
 
 
 def credentials(headers=None, header_files=None, **tls):
-    return Credentials(
-        "forward[0]", headers=headers or {}, header_files=header_files or {}, tls=ForwardTLS(**tls)
-    )
+    return Credentials("forward[0]", headers=headers or {}, header_files=header_files or {}, tls=ForwardTLS(**tls))
 
 
 @pytest.fixture

@@ -21,11 +21,11 @@ class PEMs:
         client = self._authority.issue_cert("agent@example.com")
         self.cert_file = self._write("agent.pem", *client.cert_chain_pems)
         self.key_file = self._write("agent.key", client.private_key_pem)
+        self.strange_file = str(self._folder / "strange.txt")
+        Path(self.strange_file).write_text("é", encoding="utf-8")
 
     def server(self, host: str = "127.0.0.1", *, is_expired: bool = False) -> trustme.LeafCert:
-        return self._authority.issue_cert(
-            host, not_after=datetime.now(UTC) - timedelta(days=1) if is_expired else None
-        )
+        return self._authority.issue_cert(host, not_after=datetime.now(UTC) - timedelta(days=1) if is_expired else None)
 
     def context(self, certificate: trustme.LeafCert, *, wants_client: bool = False) -> ssl.SSLContext:
         """For an HTTP server."""

@@ -43,7 +43,9 @@ def test_everything(signal, data):
     assert request == converted(written, signal)
 
 
-@pytest.mark.parametrize(("name", "signal"), [("trace", Signal.TRACES), ("metrics", Signal.METRICS), ("logs", Signal.LOGS)])
+@pytest.mark.parametrize(
+    ("name", "signal"), [("trace", Signal.TRACES), ("metrics", Signal.METRICS), ("logs", Signal.LOGS)]
+)
 def test_examples(name, signal):
     """The examples of the specification lose nothing."""
     written = json.loads((EXAMPLES / f"{name}.json").read_text())
@@ -97,5 +99,5 @@ def test_lone_surrogate():
 def test_no_json():
     """What is no JSON is an error that does not quote it."""
     for body in (b"canary", b"[" * 200_000):
-        with pytest.raises(ValueError, match="^the JSON is malformed$"):
+        with pytest.raises(ValueError, match=r"^the JSON is malformed$"):
             to_protobuf(body, Signal.TRACES)

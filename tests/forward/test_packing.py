@@ -38,7 +38,11 @@ def test_json_for_grpc():
     """Where no JSON is taken the request becomes protobuf, after its content went."""
     parcel = pack(batch(JSON, is_json=True), denied=content.denied(), takes_json=False)
     read = REQUESTS[Signal.TRACES].FromString(parcel.data)
-    assert (False, 1, []) == (parcel.is_json, len(read.resource_spans), list(read.resource_spans[0].resource.attributes))
+    assert (False, 1, []) == (
+        parcel.is_json,
+        len(read.resource_spans),
+        list(read.resource_spans[0].resource.attributes),
+    )
 
 
 def test_more_attributes():

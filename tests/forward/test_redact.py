@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from forward.otlp import DENIED, EVENT, requests, without_content
 from hypothesis import given, settings
@@ -138,7 +140,9 @@ def test_large():
         span.attributes.add(key="gen_ai.output.messages").value.string_value = "canary" * 350
     left = BOTH["compiled"].redact(request.SerializeToString(), Signal.TRACES)
     read = REQUESTS[Signal.TRACES].FromString(left)
-    assert [f"span {number}" for number in range(2000)] == [span.name for span in read.resource_spans[0].scope_spans[0].spans]
+    assert [f"span {number}" for number in range(2000)] == [
+        span.name for span in read.resource_spans[0].scope_spans[0].spans
+    ]
     assert b"canary" not in left
 
 
@@ -153,3 +157,9 @@ def test_arguments():
             made.redact(*arguments)
     with pytest.raises(RuntimeError):
         CompiledRedactor.__new__(CompiledRedactor).redact(b"", Signal.TRACES)
+
+
+def test_without_compiler(monkeypatch):
+    """Where the compiled one was not built, the one in Python serves."""
+    monkeypatch.setitem(sys.modules, "otel_latency.forward._redact", None)
+    assert isinstance(redactor(DENIED), PythonRedactor)
