@@ -167,6 +167,8 @@ class Aggregator:
         self._elapsed = 0.0  # seconds, by which things grow old; steps of the clock do not age them
         self._before: dict[tuple[str, Labels], float] = {}  # counters of a former run that have not gone on yet
         self._before_expires = 0.0
+        self.llm_stages: set[tuple[str, str]] = set()
+        """Services and stages that are calls of models."""
         self.dropped: Counter[str] = Counter()
         """Spans that were not counted, by reason: `duplicate`."""
         self.adjusted: Counter[str] = Counter()
@@ -251,6 +253,7 @@ class Aggregator:
             del self._entities[key]
         if gone:
             self._targets.clear()
+            self.llm_stages.clear()
         return len(gone)
 
     @property
@@ -388,6 +391,8 @@ class Aggregator:
         if profile.stage:
             labels = (("service", profile.service), ("stage", profile.stage))
             counted(self._entity("stage", labels), STAGE_DURATION, {}, STAGES)
+            if profile.llm and len(self.llm_stages) < self._max_series:
+                self.llm_stages.add((profile.service, profile.stage))
         if profile.llm:
             call = self._entity("llm", _llm_labels(profile))
             counted(call, LLM_DURATION, LLM_MEASURES, LLM_CALLS)

@@ -390,3 +390,11 @@ def test_a_cheap_look_tells_the_same():
     assert windows.series == [
         one for one in whole["otel_latency_stage_window_seconds"].series if one.labels[-1] == ("window", "1m")
     ]
+
+
+def test_stages_that_are_calls_are_known():
+    """Whatever they are called; their targets are those of calls."""
+    agg = Aggregator()
+    agg.add([row(CALL, 0.1), row(STAGE, 0.1)], NOW)
+    agg.fold(NOW)
+    assert agg.llm_stages == {("shop", "llm")}
