@@ -58,6 +58,7 @@ class Answers:
             running=self._running(),
             checks=self._checks(),
             alerts=[alert for alert in alerts if alert["state"] == "firing"],
+            llm_stages=self._insight.llm_stages,
         )
 
     async def turns(self, which: Which, limit: int, *, slower_than: float) -> JSON:
@@ -115,7 +116,7 @@ class Answers:
             {"labels": dict(zip(by, group, strict=True)), "seconds": list(seconds)}
             for group, seconds in found.groups.items()
         ]
-        complete_from = max(found.complete_from, self._left_out_until())
+        complete_from = max(found.complete_from, self._insight.complete_from)
         return {"durations": shown, "complete_from": complete_from, "sampling_ratio": self._share}
 
     async def history(self, series: str, since: float, until: float, step: float | None) -> JSON:
@@ -138,11 +139,6 @@ class Answers:
     def _share(self) -> float:
         """The part of all traces that is kept just now."""
         return self._insight.sampling.share
-
-    def _left_out_until(self) -> float:
-        """When the sample last left something out, in Unix seconds; 0 where it never did."""
-        at = self._insight.sampling.left_out_at
-        return 0.0 if at is None else self._clock.time() - (self._clock.monotonic() - at)
 
     def _running(self) -> list[dict[str, object]]:
         rows = self._operations.running(self._clock.time())

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -154,6 +154,11 @@ class Insight:
         self.count(self._counters())
         await self._keep_forecasts()
         await self.history.close()
+
+    @property
+    def llm_stages(self) -> Collection[tuple[str, str]]:
+        """Services and stages that are calls of models."""
+        return self._aggregator.llm_stages
 
     @property
     def complete_from(self) -> float:

@@ -175,6 +175,14 @@ class Forecasts:
             found = self._blend(self._stages, [key for key in self._stages.usage.weights if key[1] == task], None)
         return found or self._calls.predictor.predict(provider, task, model, input_tokens=input_tokens, now=self._now)
 
+    def _instead(self, task: str, provider: str, model: str | None) -> str:
+        """What stands in where there is nothing of just that task."""
+        if any(key[1] == task and provider in ("", key[0]) for key in self._calls.usage.weights):
+            return "models"
+        if model and self._calls.predictor.knows(provider, model):
+            return "model"
+        return "provider" if self._calls.predictor.knows(provider) else "all"
+
     def _of_task(self, task: str, provider: str, model: str | None, input_tokens: float | None) -> Estimate | None:
         of_task = [key for key in self._calls.usage.weights if key[1] == task and provider in ("", key[0])]
         exact = [key for key in of_task if not model or key[2] == model]
@@ -184,13 +192,17 @@ class Forecasts:
     def estimate_json(
         self, task: str, provider: str = "", model: str | None = None, input_tokens: float | None = None
     ) -> dict[str, object]:
-        """The answer of `/api/v1/estimate`; `seconds` and its like are null while nothing at all was learnt."""
+        """The answer of `/api/v1/estimate`; `seconds` and its like are null while nothing at all was learnt.
+
+        `basis` is what it was learnt from: the `task` itself, the same task with other `models`, or without any sample
+        of it other tasks of the `model` or its `provider`, or `all` calls.
+        """
         asked = {"task": task, "provider": provider, "model": model or ""}
         found = self.estimate(task, provider=provider, model=model, input_tokens=input_tokens)
         if not found.samples and not self._calls.predictor.operations:
             nothing = dict.fromkeys(("seconds", "low", "high", "confidence"))
             text = "nothing is known yet: no LLM call has been seen"
-            return {**asked, **nothing, "level": "low", "text": text, "samples": 0, "quantiles": []}
+            return {**asked, **nothing, "level": "low", "text": text, "samples": 0, "basis": None, "quantiles": []}
         return {
             **asked,
             "seconds": found.seconds,
@@ -200,6 +212,7 @@ class Forecasts:
             "level": found.level,
             "text": found.text,
             "samples": found.samples,
+            "basis": "task" if found.samples else self._instead(task, provider, model),
             "quantiles": [list(pair) for pair in zip(LEVELS, found.quantiles, strict=True)],
         }
 

@@ -9,7 +9,7 @@ are those of the summaries over a minute, which a document needs, and of the tic
 What is not known is null, never zero.
 
 `error_ratio` is errors and timeouts over all that ended, `success_ratio` the rest without those that were cancelled or
-interrupted. A verdict compares a p95 with the target of its name, and comes with what to check. `milestones` has for
+interrupted. A verdict compares a p95 with its target (see `advice`), and comes with what to check. `milestones` has for
 each one the turn with the most of them; `turns` has all turns. Trends are told only where they are more than noise.
 
 Cost at 100 label sets: 0.7 ms a document, 0.2 ms a tick; making whole families is several times that.
@@ -18,7 +18,7 @@ Cost at 100 label sets: 0.7 ms a document, 0.2 ms a tick; making whole families 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final
@@ -101,19 +101,26 @@ class Overview:
         running: Sequence[Mapping[str, object]] = (),
         checks: Iterable[CheckResult] = (),
         alerts: Sequence[Mapping[str, object]] = (),
+        llm_stages: Collection[tuple[str, str]] = (),
     ) -> JSON:
-        """*running* are the rows of `/api/v1/operations/running`, *alerts* those that fire, in Prometheus' shape."""
+        """*running* are the rows of `/api/v1/operations/running`, *alerts* those that fire, in Prometheus' shape.
+
+        *llm_stages*, a service and a stage each, are LLM calls, which the families do not tell.
+        """
         page = _page(families)
         self._take(now, page)
-        turns = sorted(self._rows(page, TURNS, "turn"), key=_busiest)
-        stages = self._rows(page, STAGES, "stage")
+        turns = self._rows(page, TURNS, "turn")
+        stages = [
+            self._with_verdict(row, str(row["stage"]), is_llm=_by_name(row) in llm_stages)
+            for row in self._rows(page, STAGES, "stage")
+        ]
         return {
             "timestamp": now,
             "window_seconds": self._growth.seconds,
             "active_sessions": _sum(page.gauges.get("otel_latency_sessions_active")),
             **self._totals(),
             "stages": sorted(stages, key=_by_name),
-            "turns": turns,
+            "turns": sorted(turns, key=_busiest),
             "milestones": self._milestones(page),
             "system": _system(page),
             "trends": [_trend(one) for one in self._trends.moved(self._minute(page), now)],
@@ -166,9 +173,8 @@ class Overview:
             statuses = ended.get(labels, {})
             count = sum(statuses.values())
             failed = sum(statuses.get(status, 0.0) for status in FAILED)
-            row = {"service": named.get("service", ""), kind: named.get(kind, ""), "count": round(count)}
-            row |= {**_percentiles(series), "error_ratio": failed / count if count else None}
-            rows.append(row if kind == "turn" else self._with_verdict(row, named.get(kind, "")))
+            row: JSON = {"service": named.get("service", ""), kind: named.get(kind, ""), "count": round(count)}
+            rows.append({**row, **_percentiles(series), "error_ratio": failed / count if count else None})
         return rows
 
     def _milestones(self, page: _Page) -> JSON:
@@ -182,10 +188,10 @@ class Overview:
                 found[milestone] = self._with_verdict(min(rows, key=_busiest), milestone)
         return found
 
-    def _with_verdict(self, row: JSON, name: str) -> JSON:
+    def _with_verdict(self, row: JSON, name: str, *, is_llm: bool = False) -> JSON:
         seconds = row["p95"]
         assert seconds is None or isinstance(seconds, float)
-        return {**row, **judge(name, seconds, self._targets)._asdict()}
+        return {**row, **judge(name, seconds, self._targets, is_llm=is_llm)._asdict()}
 
     def _ended(self, kind: str) -> dict[Labels, dict[str, float]]:
         """By labels, how many ended in which way."""

@@ -4,8 +4,11 @@
     otel-latency compare --agent URL 2h..1h 1h..now
 
 A and B are event logs or OTLP/JSON files; with --agent they are periods of its history: each end an age (90m), `now`,
-a time (2026-11-21T14:00) in UTC, or Unix seconds. Only requests that ended well count, but in what an agent has only
-sketches of (longer ago than `store.detail`, and milestones). `total` is the whole request.
+a time (2026-11-21T14:00) in UTC, or Unix seconds. Only requests that ended well count. `total` is the whole request.
+
+Some things an agent has only windows of: milestones, what ended longer ago than `store.detail`, what there is more of
+than 5,000 a stage, or a sample. They are marked: compared are then the medians of the minutes (later, of quarters of an
+hour) that lie within a period as a whole, and requests that failed are in them.
 
 A stage is called slower or faster when chance would make such a difference in any stage less than once in 28
 comparisons. Without enough samples to tell, it is the same. Intervals hold the true shift 19 times in 20.
@@ -23,12 +26,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from otel_latency.cli import periods, sources
-from otel_latency.cli.painting import seconds, shown, table
+from otel_latency.cli.painting import listed, percent, seconds, shown, table
+from otel_latency.cli.periods import Period
 from otel_latency.errors import OtelLatencyError
 from otel_latency.insight.requests import Request
 from otel_latency.insight.samples import samples_of
@@ -49,13 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.agent:
-        found = periods.compare(arguments.agent, arguments.a, arguments.b)
+        found, by_window, windows = periods.compare(arguments.agent, arguments.a, arguments.b)
     else:
-        found = _files(Path(arguments.a), Path(arguments.b))
+        found, by_window, windows = _files(Path(arguments.a), Path(arguments.b)), frozenset(), None
     if arguments.json:
-        print(json.dumps({"stages": [_as_json(one) for one in found]}))
+        print(json.dumps({"stages": [_as_json(one, by_window) for one in found]}))
     else:
-        table(HEADINGS, [_row(one) for one in found], [STYLES.get(one.verdict, "") for one in found])
+        table(HEADINGS, [_row(one, by_window) for one in found], [STYLES.get(one.verdict, "") for one in found])
+    if windows and not arguments.json:
+        print(f"\n* by the medians of windows, failures included: {' against '.join(map(_told, windows))}")
     is_slower = any(one.verdict == SLOWER for one in found)
     return int(arguments.fail_if_slower and is_slower)
 
@@ -64,7 +71,7 @@ def _files(a: Path, b: Path) -> list[StageShift]:
     before, after = (samples_of(_well_ended(path)) for path in (a, b))
     found = compare(before, after)
     if not found:
-        told = (f"{path} has {', '.join(map(shown, has)) or 'none'}" for path, has in ((a, before), (b, after)))
+        told = (f"{path} has {listed(has)}" for path, has in ((a, before), (b, after)))
         raise OtelLatencyError(f"no stage is in both: {'; '.join(told)}")
     return found
 
@@ -73,33 +80,35 @@ def _well_ended(path: Path) -> list[Request]:
     return [request for request in sources.requests_of(path, sources.Stderr()) if request.status == "ok"]
 
 
-def _row(one: StageShift) -> Sequence[str]:
+def _told(period: Period) -> str:
+    start, end = (datetime.fromtimestamp(at, UTC) for at in (period.start, period.end))
+    return f"{start:%Y-%m-%d %H:%M}..{end:{'%H:%M' if start.date() == end.date() else '%Y-%m-%d %H:%M'}} UTC"
+
+
+def _row(one: StageShift, by_window: Collection[str]) -> Sequence[str]:
     return (
-        shown(one.stage, 40),
+        shown(one.stage, 40) + (" *" if one.stage in by_window else ""),
         f"{one.count_a:,} / {one.count_b:,}",
         seconds(one.p50.a),
         seconds(one.p50.b),
-        _percent(one.p50.ratio),
+        percent(one.p50.ratio),
         _between(one.p50.interval),
         seconds(one.p95.a),
         seconds(one.p95.b),
-        _percent(one.p95.ratio),
+        percent(one.p95.ratio),
         "< 1e-6" if one.p_value < 1e-6 else f"{one.p_value:.3f}" if one.p_value > 0.001 else f"{one.p_value:.0e}",
         one.verdict,
     )
 
 
-def _percent(ratio: float) -> str:
-    return f"{ratio:+.0%}".replace("%", " %").replace("-0 %", "+0 %")
-
-
 def _between(interval: Interval | None) -> str:
-    return "-" if interval is None else f"{_percent(interval.low)} .. {_percent(interval.high)}"
+    return "-" if interval is None else f"{percent(interval.low)} .. {percent(interval.high)}"
 
 
-def _as_json(one: StageShift) -> Mapping[str, Any]:
+def _as_json(one: StageShift, by_window: Collection[str]) -> Mapping[str, Any]:
     return {
         "stage": one.stage,
+        "evidence": "windows" if one.stage in by_window else "durations",
         "a": one.p50.a,
         "b": one.p50.b,
         "shift": one.p50.ratio,

@@ -3,7 +3,8 @@
     otel-latency estimate TASK [--provider NAME] [--model NAME] [--input-tokens N] [--agent URL]
 
 TASK is what `llm_call` was told, or without a provider any stage. The less is said, the more calls are alike: without a
-model it is estimated for those in use. Four in five calls lie within the range.
+model it is estimated for those in use. Four in five calls lie within the range. Of a task that the agent has never seen
+it says so, and what the figures are taken from instead.
 
     $ otel-latency estimate draft_reply --provider openai --model gpt-4o --input-tokens 500
     draft_reply: typically takes 1.2–3.9 seconds
@@ -20,6 +21,14 @@ from typing import Any
 from otel_latency.cli.client import DEFAULT_AGENT, AgentClient
 from otel_latency.cli.painting import seconds, shown
 from otel_latency.errors import OtelLatencyError
+
+INSTEAD = {
+    "models": "the same task with other models takes",
+    "model": "other tasks of that model take",
+    "provider": "other calls of that provider take",
+    "all": "all calls of language models together take",
+}
+"""What an estimate is taken from where nothing is known of its task, in the agent's word and ours."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         input_tokens=arguments.input_tokens,
     )
     try:
-        lines = _in_words(arguments.task, found)
+        lines = _in_words(arguments, found)
     except (KeyError, TypeError):
         raise OtelLatencyError(
             f"{arguments.agent}: /api/v1/estimate: the answer is no estimate: is the agent of our version?"
@@ -49,13 +58,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _in_words(task: str, found: Mapping[str, Any]) -> list[str]:
+def _in_words(arguments: argparse.Namespace, found: Mapping[str, Any]) -> list[str]:
+    task, count = shown(arguments.task), found["samples"]
     if found["seconds"] is None:
-        return [f"{shown(task)}: {shown(found['text'], 200)}"]
+        return [f"{task}: {shown(found['text'], 200)}"]
+    if not count:
+        of = "/".join(shown(one) for one in (arguments.provider, arguments.model) if one)
+        instead = INSTEAD.get(str(found.get("basis")), "other calls take")
+        low, median, high = (seconds(found[end]) for end in ("low", "seconds", "high"))
+        return [
+            f"{task}: nothing is known of this task{f' with {of}' if of else ''}",
+            f"{instead} {low} to {high}, half of them less than {median}",
+        ]
     return [
-        f"{shown(task)}: {shown(found['text'], 200)}",
+        f"{task}: {shown(found['text'], 200)}",
         f"half of all calls take less than {seconds(found['seconds'])}; {found['confidence']:.0%} lie within a quarter"
-        f" of that; learnt from {found['samples']:,} calls".replace("%", " %"),
+        f" of that; learnt from {count:,} call{'s' if count > 1 else ''}".replace("%", " %"),
     ]
 
 

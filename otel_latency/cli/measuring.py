@@ -64,8 +64,8 @@ async def own_agent(load: Load, told: Callable[[str, int, int], None]) -> list[F
     return list(found.values())
 
 
-def running_agent(url: str, seconds: float) -> list[Figure]:
-    """What an agent says of itself, and how fast it answers, over some seconds."""
+def running_agent(url: str, seconds: float) -> tuple[str, list[Figure]]:
+    """An agent's version, and what it says of itself, and how fast it answers, over some seconds."""
     client = AgentClient(url)
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port or 80, timeout=TIMEOUT)
@@ -76,7 +76,8 @@ def running_agent(url: str, seconds: float) -> list[Figure]:
     connection.close()
     uptime = client.get("/status").get("uptime_seconds", 0.0)
     received = "otel_latency_agent_received_spans_total"
-    return [
+    version = next((labels["version"] for labels, _ in after.get("otel_latency_build_info", ())), "of unknown version")
+    return version, [
         Figure("uptime", "s", (uptime,), NEITHER),
         *_memory("memory", after),
         Figure("received spans", "/s", ((_sum(after, received) - _sum(before, received)) / taken,), NEITHER),
@@ -228,9 +229,16 @@ def _sessions(page: Samples) -> Iterator[Figure]:
 
 
 def _external(page: Samples) -> Iterator[Figure]:
-    """How long others take to answer: the checks, and the language models of the last five minutes."""
+    """How long others take to answer: the checks, and the language models of the last five minutes.
+
+    How soon something that is down refuses to answer is no merit of it.
+    """
+    up = {labels["check"]: value for labels, value in page.get("otel_latency_check_up", ())}
+    for check, value in up.items():
+        yield Figure(f"check {check}, up", "", (value,), HIGHER)
     for labels, value in page.get("otel_latency_check_duration_seconds", ()):
-        yield Figure(f"check {labels['check']}", "ms", (value * 1000,))
+        if up.get(labels["check"]):
+            yield Figure(f"check {labels['check']}", "ms", (value * 1000,))
     for labels, value in page.get("otel_latency_llm_window_seconds", ()):
         if labels.get("window") == "5m" and labels.get("quantile") in ("0.5", "0.95") and value == value:  # noqa: PLR0124
             what = " ".join(filter(None, (labels.get("provider"), labels.get("model"), labels.get("task"))))

@@ -6,7 +6,7 @@ Lines are laid out by us and only painted by rich, since laying out a million of
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, islice, repeat
 from typing import Final
@@ -72,6 +72,17 @@ def seconds(value: float | None) -> str:
     if value < 0.9995:
         return f"{value * 1000:.3g} ms"
     return f"{value:.2f} s" if value < 99.995 else f"{value:.0f} s"
+
+
+def percent(ratio: float) -> str:
+    """Of a change, with its sign."""
+    return f"{ratio:+.0%}".replace("%", " %").replace("-0 %", "+0 %")
+
+
+def listed(names: Collection[str], most: int = 8) -> str:
+    """Names of others in a sentence, the first of them if there are many."""
+    told = ", ".join(shown(name) for name in islice(names, most)) or "none"
+    return told if len(names) <= most else f"{told} and {len(names) - most:,} more"
 
 
 @lru_cache(maxsize=4096)

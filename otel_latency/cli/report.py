@@ -22,12 +22,13 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-from otel_latency.cli.painting import shown, table
+from otel_latency.cli.painting import percent, shown, table
 from otel_latency.cli.sources import Stderr
 from otel_latency.errors import ConfigError
 from otel_latency.insight.events import unreadable
@@ -58,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     before = None if arguments.against is None else load_report(arguments.against, _read(arguments.against))
-    report = Report(time.time(), version("otel-latency"), _machine(), tuple(_figures(arguments)))
+    measured, machine, figures = _measured(arguments)
+    report = Report(time.time(), measured, machine, tuple(figures))
     found = [] if before is None else changes(before, report, tolerance=arguments.tolerance)
     if arguments.save is not None:
         _write(arguments.save, dump(report))
@@ -66,24 +68,33 @@ def run(arguments: argparse.Namespace) -> int:
         document = {**msgspec.to_builtins(report), "changes": found}
         sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
     elif before is None:
+        print(f"{_origin(report)}\n")
         table(("figure", "value", "lowest", "highest"), [_figure(one) for one in report.figures])
     else:
+        print(f"before: {_origin(before)}\nnow:    {_origin(report)}\n")
         units = {one.name: one.unit for one in (*before.figures, *report.figures)}
         rows = [_change(one, units[one.name]) for one in found]
         table(("figure", "before", "now", "change", ""), rows, [STYLES.get(one.verdict, "") for one in found])
     return int(has_regressed(found))
 
 
-def _figures(arguments: argparse.Namespace) -> list[Figure]:
+def _measured(arguments: argparse.Namespace) -> tuple[str, str, list[Figure]]:
+    """Version, machine or address, and figures."""
     from otel_latency.cli import measuring  # late: it brings protobuf, of which help needs none
 
     if arguments.agent:
-        return measuring.running_agent(arguments.agent, arguments.seconds)
+        running, figures = measuring.running_agent(arguments.agent, arguments.seconds)
+        return running, arguments.agent, figures
     load = measuring.Load(rounds=arguments.rounds, seconds=arguments.seconds, sessions=arguments.sessions)
     stderr = Stderr()
     figures = asyncio.run(measuring.own_agent(load, stderr.progress))
     stderr.close()
-    return figures
+    return version("otel-latency"), _machine(), figures
+
+
+def _origin(report: Report) -> str:
+    created = datetime.fromtimestamp(report.created, UTC)
+    return f"otel-latency {shown(report.version)}, {shown(report.machine, 200)}, {created:%Y-%m-%d %H:%M} UTC"
 
 
 def _machine() -> str:
@@ -96,7 +107,7 @@ def _figure(one: Figure) -> Sequence[str]:
 
 def _change(one: Change, unit: str) -> Sequence[str]:
     before, now = ("-" if value is None else _number(value, unit) for value in (one.before, one.now))
-    return shown(one.name), before, now, "-" if one.ratio is None else f"{one.ratio:+.0%}", one.verdict
+    return shown(one.name), before, now, "-" if one.ratio is None else percent(one.ratio), one.verdict
 
 
 def _number(value: float, unit: str) -> str:

@@ -29,12 +29,15 @@ from otel_latency.cli.client import AgentClient
 from otel_latency.cli.painting import seconds, shown, table
 from otel_latency.errors import ConfigError
 from otel_latency.insight.conversations import Conversation, conversations, prompt_line
+from otel_latency.insight.requests import Request
 from otel_latency.significance.statistics import Line
 
 HEADINGS = ("session", "requests", "first LLM", "later LLM", "KV cache", "correlation", "ms/token", "trend")
 SHOWN = 1_000
 STRONG = 0.5
 """Below it a correlation says little about the next request."""
+MIN_FOR_WORDS = 3
+"""Requests; through any two there is a line."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,50 +63,56 @@ def run(arguments: argparse.Namespace) -> int:
         if len(found) > SHOWN:
             print(f"The latest {SHOWN:,} of {len(found):,} sessions; --json has all.\n")
         table(HEADINGS, [_row(one) for one in found[-SHOWN:]])
-        print(f"\n{_in_words(len(requests), line)}")
+        print(f"\n{_in_words(requests, line)}")
     else:
         print("no sessions")
     return 0
 
 
 def _row(one: Conversation) -> Sequence[str]:
+    course = one.course
     return (
         shown(one.session, 40),
         f"{len(one.requests):,}",
-        seconds(one.first_llm),
-        seconds(one.later_llm),
-        "-" if one.speedup is None else f"{one.speedup:.1f}x",
-        "-" if one.prompts is None else f"{one.prompts.correlation:.2f}",
-        "-" if one.prompts is None else f"{one.prompts.slope * 1000:.2f}",
-        one.trend,
+        seconds(course.first_llm),
+        seconds(course.later_llm),
+        "-" if course.speedup is None else f"{course.speedup:.1f}x",
+        "-" if course.prompts is None else f"{course.prompts.correlation:.2f}",
+        "-" if course.prompts is None else _milliseconds(course.prompts.slope),
+        course.trend,
     )
 
 
-def _in_words(requests: int, line: Line | None) -> str:
-    if line is None:
-        return f"All {requests:,} requests: what the prompt's size does to the LLM's time is not known."
+def _in_words(requests: Sequence[Request], line: Line | None) -> str:
+    whose = "The only request" if len(requests) == 1 else f"All {len(requests):,} requests"
+    known = sum(one.prompt_tokens is not None and one.llm_seconds is not None for one in requests)
+    if line is None or known < MIN_FOR_WORDS:
+        return f"{whose}: what the prompt's size does to the LLM's time is not known."
     if abs(line.correlation) < STRONG:
-        return (
-            f"All {requests:,} requests: the prompt's size explains little of the LLM's time "
-            f"(correlation {line.correlation:.2f})."
-        )
+        return f"{whose}: the prompt's size explains little of the LLM's time (correlation {line.correlation:.2f})."
     more = "more" if line.slope >= 0 else "less"
     return (
-        f"All {requests:,} requests: {abs(line.slope) * 1000:.2f} ms {more} for each token of the prompt "
+        f"{whose}: {_milliseconds(abs(line.slope))} ms {more} for each token of the prompt "
         f"(correlation {line.correlation:.2f})."
     )
 
 
+def _milliseconds(slope: float) -> str:
+    """Of seconds a token; a cached prompt's are few enough to need more digits."""
+    return f"{slope * 1000:.2f}" if abs(slope) >= 1e-4 else f"{slope * 1000:.2g}"
+
+
 def _as_json(one: Conversation) -> Mapping[str, Any]:
+    course = one.course
     return {
         "session": one.session,
         "requests": len(one.requests),
-        "first_llm_seconds": _rounded(one.first_llm),
-        "later_llm_seconds": _rounded(one.later_llm),
-        "kv_cache_speedup": _rounded(one.speedup),
-        **_line_as_json(one.prompts),
-        "trend": one.trend,
-        "trend_ms_per_request": None if one.per_request is None else _rounded(one.per_request * 1000),
+        "first_llm_seconds": _rounded(course.first_llm),
+        "later_llm_seconds": _rounded(course.later_llm),
+        "kv_cache_speedup": _rounded(course.speedup),
+        **_line_as_json(course.prompts),
+        "trend": course.trend,
+        "trend_ms_per_request": None if course.per_request is None else _rounded(course.per_request * 1000),
     }
 
 

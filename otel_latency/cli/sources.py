@@ -136,15 +136,20 @@ def _built(by_id: dict[str, list[Event]], stderr: Stderr) -> Iterable[Request]:
 
 
 def requests_at(client: AgentClient, stderr: Stderr, *, limit: int | None = None) -> list[Request]:
-    """The latest turns that an agent knows, by their start."""
+    """The latest turns that an agent knows, by their start.
+
+    A turn whose root never came has no span of its own to ask for: where its trace has another turn, that one is told
+    in its place, and shown once.
+    """
     rows = _latest(client, min(limit or MAX_TURNS, MAX_TURNS))
-    found = []
+    found: dict[tuple[str, float, float], Request] = {}
     for number, row in enumerate(rows, 1):
         with suppress(NotFound):  # let go of since
-            found.append(_turn_at(client, str(row.get("trace_id")), row.get("span_id")))
+            turn = _turn_at(client, str(row.get("trace_id")), row.get("span_id"))
+            found[str(row.get("trace_id")), turn.start, turn.total] = turn
         stderr.progress("asking for turns", number, len(rows))
     stderr.close()
-    return sorted(found, key=_start)
+    return sorted(found.values(), key=_start)
 
 
 def request_at(client: AgentClient, request_id: str) -> Request:

@@ -4,8 +4,8 @@
 
 LOG is what `log_timing` writes, read together with its archives; by default the file that `log_timing` writes to. An
 OTLP/JSON file, or an agent with --agent, shows turns with their critical path: what the first audio waited for, or
-the end where nothing is heard. Where a stage took longer than its limit (see `targets` in the configuration, --config),
-it says what to check.
+the end where nothing is heard. Where a stage took longer than its limit (see `targets` in the configuration, --config;
+that of `llm` is meant for every call of a model), it says what to check.
 
 Lines that cannot be read are left out and told on stderr by their number, and so is a clock that went back. --clear
 empties the log; its archives stay.
@@ -60,7 +60,7 @@ from otel_latency.aggregate.advice import Advice, advise
 from otel_latency.aggregate.path import UNOWNED
 from otel_latency.cli import sources
 from otel_latency.cli.client import AgentClient
-from otel_latency.cli.painting import Line, bar, milliseconds, paint, shown
+from otel_latency.cli.painting import Line, bar, milliseconds, paint, seconds, shown
 from otel_latency.config.load import load
 from otel_latency.config.sections import LatencyTarget
 from otel_latency.errors import ConfigError, OtelLatencyError
@@ -139,8 +139,17 @@ def _clear(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(msgspec.json.encode({"cleared": str(path), "bytes": size, "archives": len(kept)}).decode())
     else:
-        print(f"{path}: cleared, {size:,} bytes" + (f"; its {len(kept)} archives stay" if kept else ""))
+        archives = "1 archive stays" if len(kept) == 1 else f"{len(kept):,} archives stay"
+        print(f"{path}: cleared, {size:,} bytes" + (f"; its {archives}" if kept else ""))
     return 0
+
+
+def _advised(request: Request, targets: Mapping[str, LatencyTarget]) -> list[Advice]:
+    return advise(
+        ((step.stage, step.seconds) for step in request.steps),
+        targets,
+        llm_stages={step.stage for step in request.steps if step.is_llm},
+    )
 
 
 def _count(text: str) -> int:
@@ -169,7 +178,7 @@ def _as_text(request: Request, targets: Mapping[str, LatencyTarget]) -> Iterator
     yield f"\nTOTAL: {request.total:.2f} s", "bold"
     if request.verdict:
         yield request.verdict, ""
-    for advice in advise(((step.stage, step.seconds) for step in request.steps), targets):
+    for advice in _advised(request, targets):
         yield from _advice(advice)
     yield "", ""
 
@@ -198,7 +207,8 @@ def _path(request: Request) -> Iterator[Line]:
 
 def _advice(advice: Advice) -> Iterator[Line]:
     limit = f"{advice.limit * 1000:.0f} ms" if advice.limit < 1 else f"{advice.limit:g} s"
-    yield f"{shown(advice.stage)} took {advice.seconds:.2f} s, more than {limit}:", "yellow"
+    taken = f"{shown(advice.stage)} took {seconds(advice.seconds)}, more than {limit}"
+    yield f"{taken}:" if advice.checks else f"{taken}.", "yellow"
     for check in advice.checks:
         yield f"  - {check}", ""
 
@@ -229,7 +239,7 @@ def _as_json(request: Request, targets: Mapping[str, LatencyTarget]) -> dict[str
         "verdict": request.verdict,
         "advice": [
             {"stage": one.stage, "seconds": _rounded(one.seconds), "limit_seconds": one.limit, "checks": one.checks}
-            for one in advise(((step.stage, step.seconds) for step in request.steps), targets)
+            for one in _advised(request, targets)
         ],
     }
     if request.path:

@@ -12,7 +12,7 @@ from typing import Final
 
 from otel_latency.insight.requests import Request
 from otel_latency.significance import course
-from otel_latency.significance.course import Call
+from otel_latency.significance.course import Call, Course
 from otel_latency.significance.statistics import Line
 
 SILENCE: Final = 300.0
@@ -21,16 +21,11 @@ SILENCE: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A session; what is known of its course is as in `Course`."""
+    """A session, with its requests in the order of time."""
 
     session: str
     requests: tuple[Request, ...]
-    first_llm: float | None
-    later_llm: float | None
-    speedup: float | None
-    prompts: Line | None
-    trend: str
-    per_request: float | None
+    course: Course
 
 
 def conversations(requests: Iterable[Request], *, silence: float = SILENCE) -> list[Conversation]:
@@ -45,7 +40,7 @@ def conversations(requests: Iterable[Request], *, silence: float = SILENCE) -> l
                 name = f"from {datetime.fromtimestamp(request.start, UTC):%Y-%m-%d %H:%M:%S}"
             latest = name, request.start + request.total
         sessions.setdefault(name, []).append(request)
-    return [Conversation(name, tuple(found), *course.course(_calls(found))) for name, found in sessions.items()]
+    return [Conversation(name, tuple(found), course.course(_calls(found))) for name, found in sessions.items()]
 
 
 def prompt_line(requests: Iterable[Request]) -> Line | None:

@@ -36,7 +36,7 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What was measured, when (Unix seconds), and of what: a version and a machine, in words."""
+    """What was measured, when (Unix seconds), and of what: a version, and a machine in words or an agent's address."""
 
     created: float
     version: str

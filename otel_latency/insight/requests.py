@@ -59,6 +59,8 @@ class Step(NamedTuple):
     opening: int
     closing: int
     seconds: float
+    is_llm: bool = False
+    """Whether it is known to be a call of a model, whatever it is called."""
 
 
 class Tile(NamedTuple):

@@ -23,6 +23,7 @@ class _Stage(NamedTuple):
     start: float
     end: float
     milestones: Sequence[tuple[str, float]]
+    is_llm: bool
 
 
 def request_of_turn(turn: Turn, prompt_tokens: float | None = None) -> Request:
@@ -32,7 +33,11 @@ def request_of_turn(turn: Turn, prompt_tokens: float | None = None) -> Request:
         return (time_ns - turn.start_ns) / 1e9
 
     stages = [
-        _Stage(one.stage, one.service, offset(one.start_ns), offset(one.end_ns), _offsets(one.milestones, offset))
+        _Stage(
+            *(one.stage, one.service, offset(one.start_ns), offset(one.end_ns)),
+            _offsets(one.milestones, offset),
+            one.llm is not None,
+        )
         for one in turn.stages
     ]
     analysis = Analysis(turn)
@@ -67,6 +72,7 @@ def request_of_document(turn: Mapping[str, Any]) -> Request:
             one["start"] - start,
             one["end"] - start,
             sorted(((name, one["start"] - start + at) for name, at in one["milestones"].items()), key=_at),
+            bool(one.get("llm")),
         )
         for one in turn["stages"]
     ]
@@ -110,7 +116,7 @@ def _laid_out(
     for place, (_, index) in enumerate(laid):
         places.setdefault(index, []).append(place)
     steps = [
-        Step(stage.stage, places[index][0], places[index][-1], stage.end - stage.start)
+        Step(stage.stage, places[index][0], places[index][-1], stage.end - stage.start, stage.is_llm)
         for index, stage in enumerate(stages)
     ]
     steps.sort(key=_closing)

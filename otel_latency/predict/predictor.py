@@ -108,6 +108,10 @@ class Predictor:
         known = self._models.get((provider, model or ""))
         return AnomalyScore(0.0, "level") if known is None else known.watch.score()
 
+    def knows(self, provider: str, model: str | None = None) -> bool:
+        """Whether any call of that provider was learnt, or of that model of it."""
+        return (provider in self._providers) if model is None else ((provider, model) in self._models)
+
     @property
     def operations(self) -> int:
         """How many are known."""

@@ -48,11 +48,12 @@ Group = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How many seconds longer than a call of the fastest (`against`) one takes, typically. 19 times in 20 all intervals
-    of a table hold the true differences; None where there are too few durations for one.
+    """How many seconds longer than one of the `count` calls of the fastest (`against`) one takes, typically. 19 times
+    in 20 all intervals of a table hold the true differences; None where there are too few durations for one.
     """
 
     against: Group
+    count: int
     seconds: float
     interval: Interval | None
     p_value: float
@@ -97,12 +98,13 @@ def compare(groups: Mapping[Group, Sequence[float]], *, alpha: float = ALPHA) ->
     return [_place(side, fastest, comb(len(sides), 2), alpha) for side in sides]
 
 
-def in_words(place: Place) -> str:
-    """A sentence: how fast, and how that compares."""
+def in_words(place: Place, *, is_alone: bool = False) -> str:
+    """A sentence: how fast, and how that compares. *is_alone* is one without any other in its table."""
     name = _name(place.group)
     found = place.difference
     if found is None:
-        return f"{name} takes {_time(place.p50)} at the median of {_calls(place.count)}: none is shown to be faster"
+        compares = "there is nothing to compare it with" if is_alone else "none is shown to be faster"
+        return f"{name} takes {_time(place.p50)} at the median of {_calls(place.count)}: {compares}"
     other = _name(found.against)
     if found.verdict == SLOWER:
         low, high = found.interval or (found.seconds, found.seconds)
@@ -110,7 +112,9 @@ def in_words(place: Place) -> str:
         return f"{name} takes {_time(place.p50)}, typically {_time(found.seconds)} longer than {other}{span}"
     if found.verdict == SAME:
         return f"{name} takes {_time(place.p50)}: not shown to be slower than {other}, the difference may be chance"
-    return f"{name} takes {_time(place.p50)}: too few calls to compare it with {other} ({_calls(place.count)})"
+    return (
+        f"{name} takes {_time(place.p50)}: too few calls to compare, {place.count:,} against {found.count:,} of {other}"
+    )
 
 
 def _side(group: Group, durations: Sequence[float], most: int) -> _Side:
@@ -153,6 +157,7 @@ def _difference(side: _Side, fastest: _Side, pairs: int, alpha: float) -> Differ
     beyond = 0.5 - width * sqrt((len(a) + len(b) + 1) / (12 * len(a) * len(b)) * resemblance)
     return Difference(
         against=fastest.group,
+        count=len(fastest.ordered),
         seconds=quantile(differences, 0.5),
         interval=Interval(quantile(differences, beyond), quantile(differences, 1 - beyond)) if beyond > 0 else None,
         p_value=p_value,

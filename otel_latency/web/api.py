@@ -3,6 +3,7 @@
     /overview                  the last minute
     /turns                     the latest turns: limit, from, to, service, session, status, slower_than
     /turns/{trace_id}          one of them, stage by stage, by its trace or request: span_id
+    /operations                that have ended, the newest first: kind, limit, from, to, and what operations have
     /operations/running        what has begun and not ended
     /sessions                  limit, from, to, service, session
     /providers                 side by side: by, from, to, service, task
@@ -11,11 +12,15 @@
     /history                   series, from, to, step
     /estimate                  task, provider, model, input_tokens
     /anomalies                 limit
+    /alerts/history            episodes of alerts, the latest first: limit, from, to
 
 Times are Unix seconds, durations seconds; a request may as well write RFC 3339, `now` or `-1h`, and `5m` for a step.
-From when to when is about the end of things. An argument that cannot be meant is answered with 400, what is not there
-with 404, a question that takes too long with 503 and a history that cannot be read with 500, each as
-`{"error": "..."}`.
+From when to when is about the end of things, but about the beginning of alerts. An argument that cannot be meant is
+answered with 400, what is not there with 404, a question that takes too long with 503 and a history that cannot be
+read with 500, each as `{"error": "..."}`.
+
+Under load the turns and operations that are kept are those of a sample of whole traces. `sampling_ratio` tells its size
+now, 1.0 where nothing is left out. Percentiles over time (`/history`) and what `/overview` counts are of all spans.
 
 Long answers are encoded in parts (see `parts`), and no more than `AT_ONCE` questions about the past are worked on at
 once, so that many who ask cost no more memory than a few; who waits for longer than `PATIENCE` is sent away.
@@ -59,6 +64,9 @@ OF_OPERATIONS: Final = (
     *("service", "turn", "stage", "operation", "provider", "model", "task", "status", "error_type", "session"),
 )
 _PERIOD: Final = ("from", "to")
+UNKNOWN_TURN: Final = (
+    "no such turn is known: it may be too old, not over yet, or left out, as under load only a sample of traces is kept"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +83,44 @@ class Which:
 
 
 class Insight(Protocol):
-    """Who answers, in plain JSON. Raises ValueError for what cannot be asked, TimeoutError where it takes too long."""
+    """Who answers, in plain JSON. Raises ValueError for what cannot be asked, TimeoutError where it takes too long.
+
+    What is made of turns or single operations tells `sampling_ratio` as well, the part of all traces that is kept at
+    the moment: 1.0 but under load.
+    """
 
     async def overview(self) -> JSON:
         """The last minute in one document."""
 
     async def turns(self, which: Which, limit: int, *, slower_than: float) -> JSON:
-        """`turns`: lines of the latest turns, the newest first; none that took no longer than *slower_than*."""
+        """`turns`: lines of the latest turns, the newest first; none that took no longer than *slower_than*. And
+        `sampling_ratio`.
+        """
 
     async def turn(self, identity: str, span_id: str) -> JSON | None:
         """All about one turn, by its trace id or else its request id, and by its span if that is given (both ids in
         hexadecimal digits); None where it is not known.
         """
 
+    async def operations(self, which: Which, limit: int) -> JSON:
+        """`operations` that have ended, the newest first, and `sampling_ratio`."""
+
     async def running(self) -> JSON:
         """`operations`: what runs, the oldest first."""
 
     async def sessions(self, which: Which, limit: int) -> JSON:
-        """`sessions`, the latest first."""
+        """`sessions`, the latest first, and `sampling_ratio`."""
 
     async def providers(self, which: Which, by: Sequence[str]) -> JSON:
-        """`providers`: calls of models alike in *by*, side by side."""
+        """`providers`: calls of models alike in *by*, side by side; and `sampling_ratio`."""
 
     async def summary(self, which: Which, by: Sequence[str]) -> JSON:
-        """`summary`: of operations alike in *by*, how long they took and how they fared."""
+        """`summary`: of operations alike in *by*, how long they took and how they fared; and `sampling_ratio`."""
 
     async def durations(self, which: Which, by: Sequence[str], limit: int) -> JSON:
         """`durations`: of each group of operations alike in *by* that ended well, its `labels` and the newest
-        `seconds`. No operation is missing that ended at `complete_from` or later, in Unix seconds.
+        `seconds`; and `sampling_ratio`. No operation is missing that ended at `complete_from` or later, in Unix
+        seconds: that is later than the end of the last span that was left out of a sample.
         """
 
     async def history(self, series: str, since: float, until: float, step: float | None) -> JSON:
@@ -113,6 +131,11 @@ class Insight(Protocol):
 
     async def anomalies(self, limit: int) -> JSON:
         """`anomalies`: what is other than it was, the newest first."""
+
+    async def alert_history(self, since: float, until: float, limit: int) -> JSON:
+        """`alerts`: episodes that began from *since* on and before *until*, the latest first, each with its `labels`,
+        `annotations`, `start`, `value`, and `resolved`, which is null while it fires.
+        """
 
 
 class API:
@@ -134,11 +157,13 @@ class API:
         }
         past: Mapping[str, Answer] = {
             "turns": self._turns,
+            "operations": self._operations,
             "sessions": self._sessions,
             "providers": self._providers,
             "summary": self._summary,
             "durations": self._durations,
             "history": self._history,
+            "alerts/history": self._alert_history,
         }
         return [
             *(Route(f"/api/v1/{path}", _answering(answer, nullcontext)) for path, answer in present.items()),
@@ -172,6 +197,11 @@ class API:
         if span_id and not re.fullmatch("[0-9a-f]{16}", span_id):
             raise ValueError(f"span_id: {span_id[:40]!r} is not a span's id: write its 16 hexadecimal digits")
         return await self._insight.turn(request.match_info["trace_id"], span_id)
+
+    async def _operations(self, request: web.Request) -> JSON:
+        asked = self._arguments(request, "kind", "limit", *_PERIOD, *OF_OPERATIONS)
+        which = _which(asked, OF_OPERATIONS, kind=_kind(asked, "all"))
+        return await self._insight.operations(which, asked.limit(LIMIT, MOST))
 
     async def _running(self, request: web.Request) -> JSON:
         self._arguments(request)
@@ -215,6 +245,11 @@ class API:
     async def _anomalies(self, request: web.Request) -> JSON:
         return await self._insight.anomalies(self._arguments(request, "limit").limit(LIMIT, MOST))
 
+    async def _alert_history(self, request: web.Request) -> JSON:
+        asked = self._arguments(request, "limit", *_PERIOD)
+        since, until = asked.period(None)
+        return await self._insight.alert_history(since, until, asked.limit(LIMIT, MOST))
+
 
 def _which(asked: Arguments, fields: Sequence[str], seconds: float | None = None, *, kind: str = "") -> Which:
     """The last *seconds* where no time is given, or all there is."""
@@ -235,7 +270,7 @@ def _answering(answer: Answer, place: Callable[[], AbstractAsyncContextManager[N
             async with place():
                 found = await answer(request)
                 if found is None:
-                    return _error(404, "no such turn is known: it may be too old, or not over yet")
+                    return _error(404, UNKNOWN_TURN)
                 return await reply_in_parts(found)
         except TimeoutError:
             return _error(503, "the question takes too long: ask for less, or ask again")

@@ -62,13 +62,15 @@ class Arguments:
         return tuple(_known(name, one, known) for one in chosen)
 
     def limit(self, default: int, most: int) -> int:
-        """`limit`, taken for *most* where it is more, and for 1 where it is less."""
+        """`limit`, one or more; taken for *most* where it is more."""
         text = self.text("limit")
         if not text:
             return default
         if not re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII):
             raise ValueError(f"limit: {_quoted(text)} is not a whole number: write 1 to {most}")
-        return min(max(int(text), 1), most)
+        if int(text) < 1:
+            raise ValueError(f"limit: {_quoted(text)} is less than 1: write 1 to {most}")
+        return min(int(text), most)
 
     def number(self, name: str) -> float | None:
         """Zero or more."""

@@ -47,6 +47,19 @@ def test_only_a_target():
     assert CHECKS["llm"] == judge("llm", 0.2, targets).advice
 
 
+def test_calls_of_models():
+    """A call of a model, whatever its stage is called, has the target of llm unless it has one of its own."""
+    targets = {**DEFAULT_TARGETS, **OWN}
+    assert judge("llm", 4.0, targets) == judge("chat gpt-4o", 4.0, targets, is_llm=True)
+    assert "unknown" == judge("chat gpt-4o", 4.0, targets).verdict
+    assert Judgement(0.1, 0.3, "critical", CHECKS["llm"]) == judge("rerank", 0.4, targets, is_llm=True)
+    assert "unknown" == judge("free", 4.0, targets, is_llm=True).verdict
+    assert "unknown" == judge("chat gpt-4o", 4.0, {}, is_llm=True).verdict
+    assert [("chat gpt-4o", 4.0, 3.0, CHECKS["llm"])] == advise(
+        [("chat gpt-4o", 4.0), ("execute_tool", 9.0)], targets, llm_stages={"chat gpt-4o"}
+    )
+
+
 def test_the_slowest_step_counts():
     """A stage that ran twice is told once, by its slowest step."""
     assert [5.0] == [one.seconds for one in advise([("llm", 5.0), ("llm", 4.0)], DEFAULT_TARGETS)]

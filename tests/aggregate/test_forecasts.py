@@ -231,6 +231,7 @@ def test_json_of_nothing():
         "level": "low",
         "text": "nothing is known yet: no LLM call has been seen",
         "samples": 0,
+        "basis": None,
         "quantiles": [],
     } == asked
 
@@ -251,6 +252,7 @@ def test_json():
         "level": "medium",
         "text": found.text,
         "samples": 20,
+        "basis": "task",
         "quantiles": [[level, seconds] for level, seconds in zip(LEVELS, found.quantiles, strict=True)],
     } == answer
     again = Estimate(tuple(seconds for _, seconds in answer["quantiles"]), answer["samples"])
@@ -261,6 +263,28 @@ def test_json_of_a_cold_start():
     """Where only others are known, that is told with little confidence in words."""
     answer = Past().calls(20, CALL, 2.0).forecasts.estimate_json("refine", "anthropic")
     assert ("low", 0, True) == (answer["level"], answer["samples"], "(limited historical data)" in answer["text"])
+
+
+BASES = {
+    "its model": ("draft", "openai", "gpt-4o", "task"),
+    "any model": ("draft", "", None, "task"),
+    "another model": ("draft", "openai", "gpt-9", "models"),
+    "another model of whoever": ("draft", "", "gpt-9", "models"),
+    "another provider": ("draft", "anthropic", None, "all"),
+    "another task": ("refine", "openai", "gpt-4o", "model"),
+    "another task of any model": ("refine", "openai", None, "provider"),
+    "another task and model": ("refine", "openai", "gpt-9", "provider"),
+    "nothing of it": ("refine", "", None, "all"),
+    "a stage": ("retrieval", "", None, "task"),
+}
+
+
+@pytest.mark.parametrize(("task", "provider", "model", "basis"), BASES.values(), ids=BASES)
+def test_basis(task, provider, model, basis):
+    """It is told what an estimate was learnt from; of what was never seen, that is something else."""
+    past = Past().calls(20, CALL, 2.0).calls(20, RETRIEVAL, 0.1)
+    answer = past.forecasts.estimate_json(task, provider, model)
+    assert (basis, basis == "task") == (answer["basis"], answer["samples"] > 0)
 
 
 @pytest.mark.parametrize("tokens", [-1, 1e12, float("inf"), float("nan")])

@@ -130,6 +130,16 @@ def test_stages(machine):
     assert [0.1, 0.1, 0.1, 0.2] == pytest.approx([stt[key] for key in ("p50", "p90", "p95", "p99")])
 
 
+def test_calls_of_models(machine):
+    """A stage that is a call of a model has the target of llm, if that is told of it; a namesake elsewhere has none."""
+    for service in ("bot", "shop"):
+        machine.add(Profile(service, stage="chat gpt-4o", llm=LLM.llm), 3.5, NOW + 1)
+    here, there = machine.document(NOW + 10, llm_stages={("bot", "chat gpt-4o")})["stages"]
+    assert ("bot", 3.0, "critical") == (here["service"], here["critical"], here["verdict"])
+    assert "use a smaller or quantized model" in here["advice"]
+    assert ("shop", None, "unknown") == (there["service"], there["target"], there["verdict"])
+
+
 def test_milestones(machine):
     """Of each milestone the turn that has most of them is shown, with the verdict."""
     machine.add(TURN, 2.0, NOW + 1, count=3, ttft=0.6, ttfa=1.2)

@@ -46,6 +46,34 @@ def test_nothing_learnt(capsys):
     assert "draft: nothing is known yet\N{REPLACEMENT CHARACTER}[2J\n" == capsys.readouterr().out
 
 
+UNKNOWN = {
+    "of anything": ("all", [], "", "all calls of language models together take"),
+    "of a provider": ("provider", ["--provider", "openai"], " with openai", "other calls of that provider take"),
+    "of a model": (
+        *("model", ["--provider", "openai", "--model", "gpt-4o"]),
+        *(" with openai/gpt-4o", "other tasks of that model take"),
+    ),
+    "with a model": ("models", ["--model", "gpt-9"], " with gpt-9", "the same task with other models takes"),
+    "to an agent of an earlier version": (None, [], "", "other calls take"),
+}
+
+
+@pytest.mark.parametrize(("basis", "argv", "of", "source"), UNKNOWN.values(), ids=UNKNOWN)
+def test_unknown_task(basis, argv, of, source, capsys):
+    """Of a task that was never seen it is said so, and what the figures are taken from."""
+    with insight_agent(MemoryInsight(estimate={**KNOWN, "samples": 0, "basis": basis})) as url:
+        assert 0 == main(["estimate", "draft", "--agent", url, *argv])
+    told = [f"draft: nothing is known of this task{of}", f"{source} 1.24 s to 3.86 s, half of them less than 2.10 s"]
+    assert told == capsys.readouterr().out.splitlines()
+
+
+def test_one_call(capsys):
+    """A single call is one."""
+    with insight_agent(MemoryInsight(estimate={**KNOWN, "samples": 1})) as url:
+        assert 0 == main(["estimate", "draft", "--agent", url])
+    assert capsys.readouterr().out.endswith("; learnt from 1 call\n")
+
+
 FAULTS = {
     "no task": ([""], 1, "/api/v1/estimate: task: it is missing: write task=script_generation\n"),
     "no address": (["draft", "--agent", "https://h"], 2, "--agent: https://h: this is not a plain http URL"),

@@ -1,6 +1,6 @@
 import pytest
 
-from otel_latency.cli.painting import BAR, bar, seconds, shown
+from otel_latency.cli.painting import BAR, bar, listed, percent, seconds, shown
 
 BARS = {
     "all": (0, 10, 10, 0, BAR),
@@ -26,6 +26,21 @@ SECONDS = {None: "-", 0.0: "0 ms", 0.00123: "1.23 ms", 0.5: "500 ms", 0.9996: "1
 def test_seconds(value, text):
     """Durations in the unit that people say."""
     assert text == seconds(value)
+
+
+PERCENT = {0.4: "+40 %", -0.25: "-25 %", -0.001: "+0 %", 0.0: "+0 %", 12.0: "+1200 %"}
+
+
+@pytest.mark.parametrize(("ratio", "text"), PERCENT.items())
+def test_percent(ratio, text):
+    """A change has its sign, and nothing has none below it."""
+    assert text == percent(ratio)
+
+
+def test_listed():
+    """Of many names the first are told, and how many there are besides."""
+    names = dict.fromkeys(f"n{number}" for number in range(10))
+    assert ("none", "a\ufffd, b", "n0, n1 and 8 more") == (listed([]), listed(["a\x1b", "b"]), listed(names, 2))
 
 
 def test_shown():

@@ -15,8 +15,14 @@ PAGE = """\
 otel_latency_agent_resident_memory_bytes 52428800
 # TYPE otel_latency_agent_received_spans_total counter
 otel_latency_agent_received_spans_total{transport="http"} %d
+# TYPE otel_latency_build_info gauge
+otel_latency_build_info{version="9.8"} 1
+# TYPE otel_latency_check_up gauge
+otel_latency_check_up{check="openai"} 1
+otel_latency_check_up{check="gone"} 0
 # TYPE otel_latency_check_duration_seconds gauge
 otel_latency_check_duration_seconds{check="openai"} 0.125
+otel_latency_check_duration_seconds{check="gone"} 0.000125
 # TYPE otel_latency_llm_window_seconds summary
 otel_latency_llm_window_seconds{provider="openai",model="gpt-4o",task="reply",window="5m",quantile="0.5"} 1.5
 otel_latency_llm_window_seconds{provider="openai",model="gpt-4o",task="reply",window="10s",quantile="0.5"} 9
@@ -46,14 +52,17 @@ def test_running_agent(capsys):
     assert {"/metrics", "/health/live", "/status"} == set(asked)
     document = json.loads(capsys.readouterr().out)
     values = {figure["name"]: figure["values"][0] for figure in document["figures"]}
-    assert (60.5, 50.0, 125.0, 1500.0) == (
+    assert ("9.8", url) == (document["version"], document["machine"])
+    assert (60.5, 50.0, 1.0, 0.0, 125.0, 1500.0) == (
         values["uptime"],
         values["memory"],
+        values["check openai, up"],
+        values["check gone, up"],
         values["check openai"],
         values["openai gpt-4o reply, p50"],
     )
     assert 0 < values["received spans"] <= 10_000
-    assert [] == [name for name in values if "groq" in name]
+    assert [] == [name for name in values if "groq" in name or name == "check gone"]
     assert [] == document["changes"]
 
 
@@ -70,7 +79,7 @@ def test_regression(tmp_path, monkeypatch, capsys):
         with answering(memory=83886080) as (url, _):
             argv = ["report", "--agent", url, "--seconds", "0.1", "--against", "before.json", "--tolerance", tolerance]
             assert code == main(argv)
-    assert ["memory", "50", "MiB", "80", "MiB", "+60%", "worse"] in [
+    assert ["memory", "50", "MiB", "80", "MiB", "+60", "%", "worse"] in [
         line.split() for line in capsys.readouterr().out.splitlines()
     ]
 
@@ -141,9 +150,12 @@ def test_wrong_options(option, reason, capsys):
 def test_table_of_changes(tmp_path, capsys):
     """A figure that is gone is shown as gone."""
     old = tmp_path / "old.json"
-    old.write_bytes(dump(Report(0.0, "0", "", (Figure("start-up", "s", (1.0,)),))))
+    old.write_bytes(dump(Report(0.0, "0.1", "a\x1b[2J", (Figure("start-up", "s", (1.0,)),))))
     with answering() as (url, _):
         assert 0 == main(["report", "--agent", url, "--seconds", "0.1", "--against", str(old)])
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    lines = capsys.readouterr().out.splitlines()
+    assert "before: otel-latency 0.1, a\N{REPLACEMENT CHARACTER}[2J, 1970-01-01 00:00 UTC" == lines[0]
+    assert lines[1].startswith(f"now:    otel-latency 9.8, {url}, ")
+    rows = [line.split() for line in lines]
     assert ["start-up", "1", "s", "-", "-", "gone"] in rows
     assert ["memory", "-", "50", "MiB", "-", "new"] in rows

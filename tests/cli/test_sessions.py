@@ -57,6 +57,18 @@ def test_json(folder, capsys):
 
 WORDS = {
     "no prompts": ([{}] * 3, "All 3 requests: what the prompt's size does to the LLM's time is not known."),
+    "one request": (
+        [{"prompt_tokens": 5}],
+        "The only request: what the prompt's size does to the LLM's time is not known.",
+    ),
+    "two requests": (
+        [{"prompt_tokens": tokens} for tokens in (5, 9)],
+        "All 2 requests: what the prompt's size does to the LLM's time is not known.",
+    ),
+    "a cached prompt": (
+        [{"prompt_tokens": 10**6 * (n + 1)} for n in range(3)],
+        "All 3 requests: 0.001 ms more for each token of the prompt (correlation 1.00).",
+    ),
     "no relation": (
         [{"prompt_tokens": tokens} for tokens in (500, 100, 500, 100)],
         "All 4 requests: the prompt's size explains little of the LLM's time (correlation -0.45).",

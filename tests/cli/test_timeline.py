@@ -18,7 +18,7 @@ SECOND = 1_000_000_000
 BASE_NS = 1_764_253_805 * SECOND
 
 
-def turn(number, start=0.0, request_id=""):
+def turn(number, start=0.0, request_id="", *, call="llm"):
     """A turn of 2.9 s: half a second of listening, then the model."""
 
     def span(index, profile, begun, ended, **measures):
@@ -31,7 +31,7 @@ def turn(number, start=0.0, request_id=""):
             1, Profile("bot", turn="answer"), 0, 2.9, session="s", **({"request_id": request_id} if request_id else {})
         ),
         span(2, Profile("bot", stage="stt"), 0, 0.5),
-        span(3, Profile("bot", stage="llm", llm=LLMProfile("openai", "gpt-4o", "reply", "chat")), 0.5, 2.9, ttft=0.5),
+        span(3, Profile("bot", stage=call, llm=LLMProfile("openai", "gpt-4o", "reply", "chat")), 0.5, 2.9, ttft=0.5),
     ]
     return build(rows[0], rows)
 
@@ -85,6 +85,14 @@ def test_json(folder, capsys):
     assert 4 == len(request["deltas"])
     assert [("llm", 3.0)] == [(one["stage"], one["limit_seconds"]) for one in request["advice"]]
     assert request["verdict"].startswith("Sequential")
+
+
+def test_own_target(folder, capsys):
+    """A stage that is too slow without anything to check for it is told in a sentence that ends."""
+    Path("otel-latency.yaml").write_text("targets: {shop: {target: 100ms}}\n")
+    write(Path("log.jsonl"), [line(0, "shop_sent"), line(250, "shop_received")])
+    assert 0 == main(["timeline", "log.jsonl"])
+    assert "shop took 250 ms, more than 100 ms." == capsys.readouterr().out.splitlines()[-2]
 
 
 def test_default_log(folder, monkeypatch, capsys):
@@ -170,7 +178,7 @@ def test_clear(folder, capsys):
     archived = write(archive_path(path, START), lines())
     size, inode = path.stat().st_size, path.stat().st_ino
     assert 0 == main(["timeline", "log.jsonl", "--clear"])
-    assert f"log.jsonl: cleared, {size:,} bytes; its 1 archives stay\n" == capsys.readouterr().out
+    assert f"log.jsonl: cleared, {size:,} bytes; its 1 archive stays\n" == capsys.readouterr().out
     assert (0, inode) == (path.stat().st_size, path.stat().st_ino)
     assert archived.read_text()
     assert 0 == main(["timeline", "nowhere.jsonl", "--clear", "--json"])
@@ -217,6 +225,25 @@ def test_agent(folder, capsys):
     assert "CRITICAL PATH (what the end waited for)" in out
     assert f"   500ms | {'█' * 6}{'·' * 26} | stt → " in out
     assert "TOTAL: 2.90 s\n" in out
+
+
+def test_calls_of_models(folder, capsys):
+    """A call of a model is held against the target of llm whatever it is called: by an agent, and in a file."""
+    Path("otel-latency.yaml").write_text("targets: {llm: {critical: 2s}}\n")
+    with insight_agent(MemoryInsight([turn(1, call="chat gpt-4o")])) as url:
+        [request] = shown(capsys, "--agent", url)
+    attribute = {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}
+    times = {"startTimeUnixNano": str(BASE_NS), "endTimeUnixNano": str(BASE_NS + 5 * SECOND // 2)}
+    spans = [
+        {"traceId": "01" * 16, "spanId": "01" * 8, **times, "name": "answer"},
+        {"traceId": "01" * 16, "spanId": "02" * 8, "parentSpanId": "01" * 8, **times, "name": "chat gpt-4o"},
+    ]
+    spans[1]["attributes"] = [attribute]
+    Path("trace.json").write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
+    for found, seconds in ((request, 2.4), (shown(capsys, "trace.json")[0], 2.5)):
+        advice = found["advice"][-1]
+        assert ("chat gpt-4o", seconds, 2.0) == (advice["stage"], advice["seconds"], advice["limit_seconds"])
+        assert "use a smaller or quantized model" in advice["checks"]
 
 
 @pytest.mark.parametrize("request_id", ["r/1 é", "01" * 16, "r/1", "0101"])
@@ -275,6 +302,13 @@ def test_turns_that_go(folder, capsys):
     insight.turn = lambda identity, span_id: known(identity if identity != "01" * 16 else "gone", span_id)
     with insight_agent(insight) as url:
         assert ["02" * 16] == [one["request_id"] for one in shown(capsys, "--agent", url)]
+
+
+def test_without_root(folder, capsys):
+    """What is left of a turn without its root is shown if it is alone in its trace, and doubles no other turn."""
+    rest = turn(1, start=9.0)._replace(span_id=b"")
+    with insight_agent(MemoryInsight([turn(1), rest, turn(2)._replace(span_id=b"")])) as url:
+        assert ["01" * 16, "02" * 16] == [one["request_id"] for one in shown(capsys, "--agent", url)]
 
 
 def test_otlp_file(folder, capsys):

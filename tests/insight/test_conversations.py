@@ -1,6 +1,6 @@
 from otel_latency.insight.conversations import conversations, prompt_line
 from otel_latency.insight.requests import Request
-from otel_latency.significance.course import Course, course
+from otel_latency.significance.course import course
 
 
 def request(start, llm_seconds, tokens=None, session=""):
@@ -13,9 +13,8 @@ def test_course():
     """Each session is told with the course of its own requests, in the order of time."""
     requests = [request(n, 0.2 + 0.0015 * tokens, tokens, "s") for n, tokens in enumerate([900, 100, 400, 250])]
     [found, _] = conversations([*reversed(requests), request(2.5, 9.0, 5, "t")])
-    told = Course(*(getattr(found, field) for field in Course._fields))
-    assert course([(one.prompt_tokens, one.llm_seconds) for one in requests]) == told
-    assert prompt_line(requests) == told.prompts
+    assert course([(one.prompt_tokens, one.llm_seconds) for one in requests]) == found.course
+    assert prompt_line(requests) == found.course.prompts
 
 
 def test_order():

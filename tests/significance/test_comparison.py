@@ -51,6 +51,13 @@ def test_few_samples():
     assert "slower" == five[0].verdict
 
 
+@pytest.mark.parametrize("many", [[1.0] * 12, [1.0] * 40, [1.0 + n / 1000 for n in range(40)]])
+def test_one_sample(many):
+    """One sample against a few dozen proves nothing, on either side and however alike those are."""
+    for sides in (([9.0], many), (many, [9.0])):
+        assert "same" == compare(*({"x": side} for side in sides))[0].verdict
+
+
 def test_tail():
     """A stage whose slowest calls multiply is slower, though its median is where it was."""
     b = [value * 5 if index % 12 == 0 else value for index, value in enumerate(lognormal(2))]

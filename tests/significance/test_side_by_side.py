@@ -114,6 +114,14 @@ def test_repeatable():
     assert compare(groups) == compare(groups)
 
 
+def test_words_of_few():
+    """Where too few were called, the numbers of both sides are told; of the only one that there is nothing to hold."""
+    alone, other = compare({("anthropic", "b"): [0.5], ("openai", "a"): [0.75] * 4})
+    assert "openai/a takes 750 ms: too few calls to compare, 4 against 1 of anthropic/b" == in_words(other)
+    told = "anthropic/b takes 500 ms at the median of 1 call: there is nothing to compare it with"
+    assert told == in_words(alone, is_alone=True)
+
+
 def test_words():
     """Each verdict is a sentence; what a group has no name for is left out."""
     groups = {("openai", "a"): [0.75] * 40, ("x", ""): [0.75] * 30, ("openai", "c"): [2.0] * 40, ("", ""): [750.0]}
@@ -121,5 +129,5 @@ def test_words():
         "openai/a takes 750 ms at the median of 40 calls: none is shown to be faster",
         "x takes 750 ms: not shown to be slower than openai/a, the difference may be chance",
         "openai/c takes 2 s, typically 1.25 s longer than openai/a (between 1.25 s and 1.25 s)",
-        "unknown takes 750 s: too few calls to compare it with openai/a (1 call)",
+        "unknown takes 750 s: too few calls to compare, 1 against 40 of openai/a",
     ] == [in_words(place) for place in compare(groups)]

@@ -71,12 +71,12 @@ def test_no_durations(text):
         arguments(step=text).duration("step")
 
 
-LIMITS = {"": 100, "1": 1, "0": 1, "-7": 1, "+20": 20, "99999": 1000}
+LIMITS = {"": 100, "1": 1, "+20": 20, "99999": 1000}
 
 
 @pytest.mark.parametrize(("text", "expected"), LIMITS.items(), ids=LIMITS)
 def test_limit(text, expected):
-    """A number that is out of range is taken for the nearest in it."""
+    """More than there may be is taken for the most."""
     assert expected == arguments(limit=text).limit(100, 1000)
 
 
@@ -84,6 +84,13 @@ def test_limit(text, expected):
 def test_no_limit(text):
     """A limit is a whole number in plain digits."""
     with pytest.raises(ValueError, match="is not a whole number: write 1 to 1000"):
+        arguments(limit=text).limit(100, 1000)
+
+
+@pytest.mark.parametrize("text", ["0", "-0", "-5"])
+def test_limit_of_nothing(text):
+    """Who asks for no rows has made a mistake."""
+    with pytest.raises(ValueError, match=f"^limit: '{text}' is less than 1: write 1 to 1000$"):
         arguments(limit=text).limit(100, 1000)
 
 
