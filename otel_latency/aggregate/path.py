@@ -1,23 +1,23 @@
 """What waited for what: the gates of a turn, the critical path through them, slack, and what a faster stage gains.
 
 A node is a moment: a stage's start, its milestones, its end. An edge says "not before that": within a stage from each
-moment to the next (and from the end of an inner stage to what the outer one reaches next); between stages from a gate
-to a start. A start that declared its gates (`after`) has those, any other the latest earlier milestone or end of
-another stage. A node is reached when its last gate is, and the node's own delay after that; delays stay as they were
-when a stage is made faster in thought.
+moment to the next (and from the ends of inner stages to what the outer one, or the turn, reaches next); between stages
+from a gate to a start. A start that declared its gates (`after`) has those, any other the latest earlier milestone or
+end of another stage. A node is reached when its last gate is, and the node's own delay after that; delays stay as they
+were when a stage is made faster in thought.
 
 Promises: the tiles of a path follow each other without gap or overlap, so they sum to the interval exactly, in integer
 nanoseconds; a stage that streams into the next is exposed up to the milestone that the next one waited for, not to its
-end. Time between a declared gate and the start that it opened is the outer stage's, or where there is none nobody's:
+end. Time between a declared gate and the start that it opened is the outer stage's, or where none runs nobody's:
 `UNOWNED`. Before an undeclared start it is that of the stage which went on producing, if one did: a tool that tells of
-no first sentence still streams.
+no first sentence still streams. So is the time before the turn's end, while a stage runs on beyond it.
 
 Cost: about 0.7 us per node; memory in proportion. A graph is made of one turn and never changes.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from operator import itemgetter
@@ -92,20 +92,19 @@ class Graph:
     @cached_property
     def nodes(self) -> list[Node]:
         """Every moment in an order in which gates come before what they open; the first is the request."""
-        joins = self._joins
+        made: list[Node] = []
+        ends: defaultdict[int, list[int]] = defaultdict(list)  # of those within a stage, or the turn
         parts = zip(self._moments, self._gates, self._owners, strict=True)
-        return [
-            Node(
-                at,
-                name,
-                time_ns,
-                joins.get(index, (gate,)) if index else (),
-                time_ns - self._moments[gate][0],
-                owner,
-                is_start=at != NOBODY and not step,
-            )
-            for index, ((time_ns, _, step, at, name), gate, owner) in enumerate(parts)
-        ]
+        for index, ((time_ns, _, step, at, name), gate, owner) in enumerate(parts):
+            gates = self._joins.get(index, (gate,)) if index else ()
+            if index == self.end:
+                gates = tuple({*gates, *ends[NOBODY]})
+            elif at != NOBODY and step and name == "end":
+                gates = tuple({*gates, *ends[at]})
+                ends[self.stages[at].parent].append(index)
+            is_start = at != NOBODY and not step
+            made.append(Node(at, name, time_ns, gates, time_ns - self._moments[gate][0], owner, is_start))
+        return made
 
     def first(self, *names: str) -> int | None:
         """The node of the earliest milestone of a name; of several names, the first that there is."""
@@ -184,8 +183,10 @@ class Graph:
         streams: deque[int] = deque(maxlen=MAX_STREAMS)  # the models called last
         is_nested = any(stage.parent != NOBODY for stage in stages)
         gate_of, owner_of = self._gates.append, self._owners.append
-        for index, (time_ns, _, step, at, name) in enumerate(ordered):
-            if at == NOBODY:
+        for index, (_, _, step, at, name) in enumerate(ordered):
+            if index == self.end:
+                gate, owner = self._ending(latest, last)
+            elif at == NOBODY:
                 gate, owner = latest, NOBODY
             elif step:
                 gate, owner = last[at], at
@@ -198,21 +199,48 @@ class Graph:
                         inner_end[stages[at].parent] = index
             else:
                 stage = stages[at]
-                gate, owner, is_declared = latest, stage.parent, False
-                if stage.waits or owner != NOBODY:
-                    declared = [awaited[one] for one in stage.waits if awaited.get(one, index) < index]
-                    gates, is_declared = _opened_by(stage, declared, latest, last), bool(declared)
-                    gate = max(gates)
-                    self._joins[index] = gates
-                if not is_declared and ordered[gate][0] < time_ns:
-                    owner = self._streaming(gate, stage, streams)
+                gate, owner = self._beginning(index, stage, latest, last, awaited, streams)
                 if stage.llm is not None or stage.stage == "llm":
                     streams.append(at)
                 last[at] = index
             gate_of(gate)
             owner_of(owner)
 
-    def _streaming(self, gate: int, opened: Stage, streams: Iterable[int]) -> int:
+    def _beginning(
+        self,
+        index: int,
+        stage: Stage,
+        latest: int,
+        last: Sequence[int],
+        awaited: dict[tuple[bytes, str], int],
+        streams: Iterable[int],
+    ) -> tuple[int, int]:
+        """What the start of *stage*, which is moment *index*, came after, and whose time that was."""
+        gate, owner, is_declared = latest, stage.parent, False
+        if stage.waits or owner != NOBODY:
+            declared = [awaited[one] for one in stage.waits if awaited.get(one, index) < index]
+            gates, is_declared = _opened_by(stage, declared, latest, last), bool(declared)
+            gate = max(gates)
+            self._joins[index] = gates
+        since_ns, until_ns = self._moments[gate][0], self._moments[index][0]
+        while owner != NOBODY and not (
+            self.stages[owner].start_ns <= since_ns and until_ns <= self.stages[owner].end_ns
+        ):
+            owner = self.stages[owner].parent
+        if not is_declared and since_ns < until_ns:
+            owner = self._streaming(gate, stage, owner, streams)
+        return gate, owner
+
+    def _ending(self, latest: int, last: Sequence[int]) -> tuple[int, int]:
+        """What the turn's end came after, and whose time that was: that of the youngest stage that still ran."""
+        end_ns = self._moments[self.end][0]
+        running = [at for at, stage in enumerate(self.stages) if stage.start_ns < end_ns < stage.end_ns]
+        if not running:
+            return latest, NOBODY
+        youngest = max(running, key=lambda at: self.stages[at].start_ns)
+        return max(latest, last[youngest]), youngest
+
+    def _streaming(self, gate: int, opened: Stage, outer: int, streams: Iterable[int]) -> int:
         """Whose time lies before a start that declared nothing: the stage's that went on producing, if one did."""
         time_ns, _, _, first, _ = self._moments[gate]
         for at in (first, *streams):
@@ -221,7 +249,7 @@ class Graph:
             other = self.stages[at]
             if other.start_ns <= time_ns and other.end_ns >= opened.start_ns:
                 return at
-        return opened.parent
+        return outer
 
 
 def _awaited(stages: Sequence[Stage], ordered: Sequence[_Moment]) -> dict[tuple[bytes, str], int]:
@@ -250,15 +278,17 @@ def of(turn: Turn) -> Graph:
 
 _Moment = tuple[int, int, int, int, str]
 """Time, its stage's rank, step in it (0: the start), stage, name. Sorts by time; at the same time what began earlier
-goes first, so a gate is before what it opens, and nobody's moments last."""
+goes first, so a gate is before what it opens, an inner stage's end before the outer one's, nobody's moments last."""
 
 
 def _ordered(
     stages: Sequence[Stage], start_ns: int, end: _Moment, placed: dict[int, list[tuple[str, int]]]
 ) -> list[_Moment]:
     moments: list[_Moment] = [(start_ns, _REQUEST, 0, NOBODY, "request"), end]
+    ranks = [_REQUEST] * len(stages)
     for rank, index in enumerate(_by_start(stages)):
         stage = stages[index]
+        ranks[index] = rank
         began, ended = stage.start_ns, stage.end_ns
         if began < start_ns:
             began, ended = start_ns, max(ended, start_ns)
@@ -269,12 +299,22 @@ def _ordered(
             for name, at in told:
                 moments.append((max(at, began), rank, step, index, name))
                 step += 1
+        elif began < ended and stage.parent != NOBODY and stages[stage.parent].end_ns == ended:
+            moments.append((ended, *_before_outer(stages, ranks, index), index, "end"))
         else:
             moments.append((ended, rank, 1, index, "end"))
     if NOBODY in placed:
         moments += [(max(at, start_ns), len(stages), 1, NOBODY, name) for name, at in placed[NOBODY]]
     moments.sort()
     return moments
+
+
+def _before_outer(stages: Sequence[Stage], ranks: Sequence[int], index: int) -> tuple[int, int]:
+    """Rank and step of an end among what ends at that very moment: before the stages around it, the innermost first."""
+    rank, step, outer = ranks[index], 0, stages[index].parent
+    while outer != NOBODY and ranks[outer] != _REQUEST and stages[outer].end_ns == stages[index].end_ns:
+        rank, step, outer = ranks[outer], step - 1, stages[outer].parent
+    return rank, step or 1
 
 
 def _by_start(stages: Sequence[Stage]) -> list[int]:

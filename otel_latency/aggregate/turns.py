@@ -221,7 +221,7 @@ class TurnAssembler:
         turn_timeout: float = 30.0,
         settle: float = 0.5,
         grace: float = 5.0,
-        max_spans: int = 20_000,
+        max_spans: int = 28_000,
         max_bytes: int = 24 << 20,
         per_close: int = 1_000,
         is_running: Callable[[bytes], bool] = lambda _trace_id: False,
@@ -258,6 +258,10 @@ class TurnAssembler:
     def size_bytes(self) -> int:
         """An estimate of the memory they take."""
         return self._bytes
+
+    def __contains__(self, trace_id: object) -> bool:
+        """Whether it holds spans of that trace."""
+        return trace_id in self._traces
 
     def add(self, rows: Iterable[SpanRow], now: float) -> None:
         """Take finished spans."""

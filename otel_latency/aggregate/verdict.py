@@ -24,11 +24,14 @@ OWN_CODE: Final = "own code"
 EVENT_LOOP: Final = "event loop"
 NETWORK: Final = "network"
 
+END: Final = "the end"
+"""What is waited for where nothing is heard."""
 SIDE_BY_SIDE: Final = 0.05
 """With less than this share of the work done side by side, a turn is sequential."""
 HALF: Final = 0.5
 _MUCH_NS: Final = 20_000_000
 """Less is not worth a word."""
+_FEW_NS: Final = 10_000_000
 
 _LISTENING: Final = ("endpoint", "eou", "vad", "turn_detection", "end_of_turn", "end_of_utterance", "debounce")
 _BLOCKED: Final = ("event_loop_blocked", "event_loop_stall")
@@ -74,7 +77,7 @@ class Analysis:
         self.graph: Graph = of(turn)
         self.overlap: Overlap = overlap(turn)
         self.sink = self.graph.goal
-        self.goal = "the end" if self.sink == self.graph.end else "first audio"
+        self.goal = END if self.sink == self.graph.end else "first audio"
         self.path: list[Tile] = self.graph.walk(self.sink)
         self.exposed: list[int] = self.graph.exposed(self.sink)
         self._blocked = [stage for stage in turn.stages if _is_named(stage, _BLOCKED)]
@@ -99,7 +102,7 @@ class Analysis:
         """Who is waited for in a tile."""
         if tile.stage != NOBODY:
             return _owner(self.turn, self.turn.stages[tile.stage])
-        if any(_meet(stage, tile) for stage in self._blocked):
+        if sum(_common_ns(stage, tile) for stage in self._blocked) >= tile.length_ns * HALF:
             return EVENT_LOOP
         return NETWORK if self._crosses(tile) else OWN_CODE
 
@@ -129,7 +132,7 @@ class Analysis:
         return before != after
 
     def _name(self, stage: int) -> str:
-        return "time between stages" if stage == NOBODY else self.turn.stages[stage].stage
+        return "outside of all stages" if stage == NOBODY else self.turn.stages[stage].stage
 
 
 def verdict(analysis: Analysis) -> str:
@@ -143,22 +146,24 @@ def _sentences(analysis: Analysis) -> Iterator[str]:
         yield _ending(turn)
     if turn.fallback:
         yield f"{turn.fallback} stood in for what failed."
-    if not turn.stages:
-        yield f"No stages: {turn.duration:.2f} s cannot be told apart."
-    else:
-        yield _shape(analysis)
-    if parts and turn.stages:
-        yield _attack(analysis, parts)
+    yield _shape(analysis)
+    if parts and turn.stages and not _is_cut_short(analysis):
+        yield from _attack(analysis, parts[0])
         yield from _waits(analysis, parts[1:])
     missed = analysis.missed()
     if missed is not None and missed.early_ns >= _MUCH_NS:
         yield (
-            f"{missed.consumer} began when {missed.producer} had ended, though its {_plain(missed.milestone)} "
+            f"{missed.consumer} began only after {missed.producer} had ended, though its {_plain(missed.milestone)} "
             f"was there {_seconds(missed.early_ns)} before: hand it over as it streams."
         )
     remarks = [words for mark, words in _MARKS.items() if mark in turn.marks]
     if remarks:
         yield f"Take this with care: {' and '.join(remarks)}."
+
+
+def _is_cut_short(analysis: Analysis) -> bool:
+    """Whether the wait to be explained is one that somebody broke off."""
+    return analysis.turn.status in ("interrupted", "cancelled") and analysis.goal == END
 
 
 def _ending(turn: Turn) -> str:
@@ -168,48 +173,75 @@ def _ending(turn: Turn) -> str:
 
 
 def _shape(analysis: Analysis) -> str:
-    found = analysis.overlap
-    if len(analysis.turn.stages) == 1:
-        return f"One stage, {_seconds(found.sum_ns)} of {_seconds(found.wall_ns)}."
+    found, turn = analysis.overlap, analysis.turn
+    if not turn.stages:
+        return _unknown(analysis)
+    if not found.sum_ns:
+        return "No stage took any time within the turn."
+    if len(turn.stages) == 1:
+        (stage,) = turn.stages
+        length = f"One stage: {stage.stage} took {_seconds(found.sum_ns)} of the turn's {_seconds(found.wall_ns)}"
+        after_ns = stage.end_ns - turn.end_ns
+        return f"{length}, and ran on for {_seconds(after_ns)} after it." if after_ns > 0 else f"{length}."
     if analysis.is_sequential:
         return f"Sequential: the stages take {_seconds(found.sum_ns)} one after the other."
     return (
-        f"Overlapped: {_seconds(found.sum_ns)} of work in {_seconds(found.wall_ns)}, {_seconds(found.saved_ns)} saved."
+        f"Overlapped: {_seconds(found.sum_ns)} of work in {_seconds(found.union_ns)}, {_seconds(found.saved_ns)} saved."
     )
 
 
-def _attack(analysis: Analysis, parts: Sequence[Part]) -> str:
-    """Where the most is to be gained."""
-    total = sum(part.exposed_ns for part in parts)
-    worst = parts[0]
-    words = (
-        f"{analysis.goal[0].upper()}{analysis.goal[1:]} comes after {_seconds(total)}, "
-        f"{_seconds(worst.exposed_ns)} of it {worst.name}: {_whom(analysis, worst)}"
+def _unknown(analysis: Analysis) -> str:
+    waited_ns = sum(tile.length_ns for tile in analysis.path)
+    if not waited_ns or _is_cut_short(analysis):
+        return "No stages were recorded."
+    return f"No stages were recorded, so it is not known where the {_seconds(waited_ns)} to {analysis.goal} went."
+
+
+def _attack(analysis: Analysis, worst: Part) -> Iterator[str]:
+    """Where the most is to be gained. What goes on beyond the end, or a timeout ended, would not end it earlier."""
+    turn, goal = analysis.turn, analysis.goal
+    total = sum(tile.length_ns for tile in analysis.path)
+    yield (
+        f"{goal[0].upper()}{goal[1:]} comes after {_seconds(total)}, "
+        f"{_seconds(worst.exposed_ns)} of it {worst.name}: {_whom(analysis, worst)}."
     )
-    if not worst.stages:
-        return f"{words}."
+    runs_on = any(turn.stages[one].end_ns > turn.end_ns for one in worst.stages)
+    if not worst.stages or (goal == END and (runs_on or turn.status == "timeout")):
+        return
     gained = analysis.graph.gain(analysis.sink, worst.stages, faster=HALF)
-    return f"{words}. Twice as fast, it would bring {analysis.goal} {_seconds(gained)} earlier."
+    faster = "Half as long" if worst.owner in (SETTING, EVENT_LOOP) else "Twice as fast"
+    if gained < worst.exposed_ns * SIDE_BY_SIDE:
+        yield f"{faster}, it would bring {goal} hardly any earlier: other work takes as long."
+    else:
+        yield f"{faster}, it would bring {goal} {_seconds(gained)} earlier."
 
 
 def _waits(analysis: Analysis, others: Sequence[Part]) -> Iterator[str]:
     """What else is worth knowing: time that is not a stage's work."""
     for part in others:
         if part.exposed_ns >= _MUCH_NS and part.owner in (SETTING, EVENT_LOOP, NETWORK):
-            yield f"{_seconds(part.exposed_ns)} of it is {part.name}: {_whom(analysis, part)}."
+            yield f"Of the wait, {_seconds(part.exposed_ns)} is {part.name}: {_whom(analysis, part)}."
 
 
 def _whom(analysis: Analysis, part: Part) -> str:
     stage = analysis.turn.stages[part.stages[0]] if part.stages else None
     if part.owner == SERVICE and stage is not None:
-        served = " ".join(filter(None, (stage.llm.provider, stage.llm.model))) if stage.llm else stage.service
-        return f"waiting for the service {served or stage.stage}"
+        return _served(analysis.turn, stage)
+    if part.owner == OWN_CODE and stage is None:
+        return "the application's own code, or what it does not record"
     return {
         SETTING: "a setting decides how long to listen for the end of speech",
         EVENT_LOOP: "the event loop was blocked",
         NETWORK: "on the way between two services, or in a queue of the second",
         OWN_CODE: "the application's own code",
     }[part.owner]
+
+
+def _served(turn: Turn, stage: Stage) -> str:
+    served = " ".join(filter(None, (stage.llm.provider, stage.llm.model))) if stage.llm else ""
+    if not served and stage.service != turn.service:
+        served = stage.service
+    return f"waiting for the service {served}" if served else "waiting for the service behind it"
 
 
 def _owner(turn: Turn, stage: Stage) -> str:
@@ -231,8 +263,8 @@ def _ready(stage: Stage) -> tuple[str, int] | None:
     return next(((name, known[name]) for name in _READY if name in known), None)
 
 
-def _meet(stage: Stage, tile: Tile) -> bool:
-    return stage.start_ns < tile.end_ns and stage.end_ns > tile.start_ns
+def _common_ns(stage: Stage, tile: Tile) -> int:
+    return max(min(stage.end_ns, tile.end_ns) - max(stage.start_ns, tile.start_ns), 0)
 
 
 def _plain(milestone: str) -> str:
@@ -240,4 +272,7 @@ def _plain(milestone: str) -> str:
 
 
 def _seconds(length_ns: int) -> str:
+    """Milliseconds where hundredths of a second would say too little."""
+    if 0 < length_ns < _FEW_NS:
+        return f"{length_ns / 1e6:.2g} ms"
     return f"{length_ns / 1e9:.2f} s"

@@ -151,6 +151,37 @@ def test_a_gain_is_no_more_than_what_another_stage_leaves_of_it():
     assert graph.gain(graph.end, by_name.values(), faster=0.5) == 450 * MS
 
 
+def test_the_turn_ends_when_all_of_its_stages_have():
+    """What ran beside the last of them, in an outer stage or in the turn, leaves no more to be gained than it took."""
+    beside = of(turn(row("a", 0, 500, span=2), row("b", 0, 480, span=3)))
+    within = of(
+        turn(
+            row("gather", 0, 500, span=4),
+            row("a", 0, 500, span=2, parent=4),
+            row("b", 0, 480, span=3, parent=4),
+        )
+    )
+    gains = [graph.gain(graph.end, [index], faster=0.5) / MS for graph, index in ((beside, 0), (within, 1))]
+    assert gains == [20, 20]
+
+
+def test_nobody_waits_within_a_stage_that_has_ended():
+    """A task that was started by a stage and went on alone: the time before it is not that stage's."""
+    graph = of(turn(row("enqueue", 0, 10, span=2), row("deliver", 700, 900, span=3, parent=2)))
+    assert path(graph, graph.end) == [
+        ("enqueue", "end", 10),
+        (UNOWNED, "deliver start", 690),
+        ("deliver", "end", 200),
+    ]
+
+
+def test_what_runs_on_beyond_the_end_was_there_until_then():
+    """The last piece before the turn's end is its, and not nobody's."""
+    own = row("", 0, 1000, span=1, parent=0, turn="answer")
+    graph = of(build(own, [own, row("stt", 0, 400, span=2), row("index", 500, 1500, span=3)]))
+    assert path(graph, graph.end) == [("stt", "end", 400), (UNOWNED, "index start", 100), ("index", "end", 500)]
+
+
 def test_a_gate_that_lies_after_the_start_is_no_gate():
     """A declaration that cannot be true is passed over, and so is one of something unknown."""
     odd = turn(row("llm", 0, 100, span=2), row("tts", 50, 200, span=3, after=[(2, "end"), (9, "end"), (2, "nothing")]))

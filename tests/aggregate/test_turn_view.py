@@ -28,7 +28,7 @@ def test_the_shape_of_a_turn():
     """As the API promises it, and nothing else."""
     shown = turn_json(build(ROOT, ROWS))
     assert json.loads(json.dumps(shown)) == shown
-    assert shown.pop("verdict").startswith("Overlapped: 1.05 s of work in 0.90 s")
+    assert shown.pop("verdict").startswith("Overlapped: 1.05 s of work in 0.80 s")
     assert shown == {
         "trace_id": TRACE.hex(),
         "span_id": span_id(1).hex(),

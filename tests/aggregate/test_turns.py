@@ -55,6 +55,16 @@ def test_a_turn_is_shown_soon_and_final_later():
     assert (turns.spans, turns.size_bytes, dict(turns.dropped)) == (0, 0, {})
 
 
+def test_it_knows_which_traces_it_holds():
+    """As long as anything of them may still be wanted."""
+    turns = assembler()
+    turns.add([STT, ROOT], 0.0)
+    turns.close(0.5)
+    assert (TRACE in turns, bytes(16) in turns) == (True, False)
+    turns.close(5.5)
+    assert TRACE not in turns
+
+
 def test_a_span_that_comes_after_is_added_within_the_grace():
     """The turn is shown anew, as another revision."""
     turns = assembler()

@@ -3,8 +3,9 @@
 Traces of a voice pipeline (a turn of five stages with the milestones that our library sends), single calls outside of
 any turn, spans of an agent that never sends a root, and one session-long trace; each as rows, in the batches and with
 the ticks of an agent under 2,000 spans a second; young objects are looked at by the collector as seldom as there.
-Then how long a tick holds everything else up, under that load and when 8,000 spans come at once; and what deciding by
-trace id costs. Times are CPU times of this thread. Memory is what Python holds for the rows as well, at the most.
+Then how long a tick holds everything else up, under that load and when 8,000 spans come at once; how long taking a
+request does in the first second of a flood; and what deciding by trace id costs. Times are CPU times of this thread.
+Memory is what Python holds for the rows as well, at the most.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import resource
 import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -33,6 +35,7 @@ from otel_latency.records import LLMProfile, Profile, SpanRow
 RATE = 2_000
 TICK = 0.25
 BURST = 8_000
+FLOOD_RATE, FLOOD_BATCH = 300_000, 4_096
 BAR_US = 10.0
 BAR_MS = 25.0
 FASTER = 0.37
@@ -160,16 +163,34 @@ def burst() -> Pipeline:
 
 def deciding(max_rate: float) -> float:
     """Microseconds a span for keeping or leaving it out."""
-    sampling, spent, spans = TraceSampling(max_rate=max_rate), 0.0, 0
+    sampling, spent, spans = TraceSampling(held=TurnAssembler(), max_rate=max_rate), 0.0, 0
     now = 0.0
     for rows in batches(voice, 100_000):
         begun = time.thread_time()
-        sampling.kept(rows)
+        sampling.kept(rows, now)
         spent += time.thread_time() - begun
         spans += len(rows)
         now += TICK
         sampling.tick(now)
     return spent / spans * 1e6
+
+
+def flood(trace: Trace) -> tuple[float, int, Counter[str]]:
+    """A second of it, from idle: the longest `add` in seconds, the spans kept, and those dropped."""
+    assembler = TurnAssembler()
+    sampling, now, next_tick, longest, kept = TraceSampling(held=assembler), 0.0, TICK, 0.0, 0
+    for rows in batches(trace, FLOOD_RATE, FLOOD_BATCH):
+        taken = sampling.kept(rows, now)
+        kept += len(taken)
+        begun = time.thread_time()
+        assembler.add(taken, now)
+        longest = max(longest, time.thread_time() - begun)
+        now += FLOOD_BATCH / FLOOD_RATE
+        if now >= next_tick:
+            sampling.tick(now)
+            assembler.close(now)
+            next_tick += TICK
+    return longest, kept, assembler.dropped
 
 
 def memory(operations: int) -> tuple[float, float]:
@@ -234,6 +255,9 @@ def measure(arguments: argparse.Namespace) -> Iterator[Figure]:
     pipeline = burst()
     detail = f"{pipeline.longest_tick * 1e3:.1f} ms with all that follows; {pipeline.turns} turns"
     yield Figure(f"the longest close after {BURST:,} spans at once", pipeline.longest_close * 1e3, "ms", BAR_MS, detail)
+    longest, kept, dropped = flood(voice)
+    detail = f"{kept} kept, {dropped.total()} of them dropped"
+    yield Figure(f"the longest add of {FLOOD_BATCH:,} at 300,000/s", longest * 1e3, "ms", 2 * BAR_MS, detail)
     yield Figure("deciding by trace, nothing left out, per span", deciding(2 * RATE), "us", 0.1)
     yield Figure("deciding by trace, most left out, per span", deciding(RATE / 20), "us", 0.25)
     most, left = memory(arguments.operations // 10)
