@@ -18,7 +18,7 @@ from typing import Final
 PAGE_BYTES: Final = 4096
 JOURNAL_BYTES: Final = 1 << 20
 """After so much is written it goes from the journal to its place; one transaction may be longer."""
-CACHE_BYTES: Final = 2 << 20
+CACHE_BYTES: Final = 4 << 20
 CHECK_BYTES: Final = 1 << 30
 """Larger files are not checked at the start, since that takes 1.5 s a GiB and cannot be left in the middle."""
 TABLES: Final = (
