@@ -110,7 +110,7 @@ def test_the_targets_and_programs_it_names_exist():
 
 def test_the_configuration_shown_is_right(tmp_path):
     """Key by key; the Prometheus one is YAML, too."""
-    scrape, alerts, config = blocks("yaml")
+    scrape, forward, alerts, config = blocks("yaml")
     file = tmp_path / "otel-latency.yaml"
     file.write_text(config, encoding="utf-8")
     assert load(str(file), {}).collect.checks[0].name == "openai"
@@ -119,7 +119,27 @@ def test_the_configuration_shown_is_right(tmp_path):
     assert [notifier.name for notifier in found.notify] == ["oncall", "pages", "desk", "all"]
     assert found.targets["llm"].critical == 3.0
     assert list(ROOT.glob(found.rules.files[0]))
+    file.write_text(forward, encoding="utf-8")
+    places = [one.label for one in load(str(file), {"TOKEN": "secret"}).forward]
+    assert places == ["otlp.example.com:4318", "tempo:4317"]
     assert yaml.safe_load(scrape)["scrape_configs"][0]["job_name"] == "otel-latency"
+
+
+def test_the_lines_for_kubernetes_hold():
+    """What `inject` prints is a manifest with the agent in it; what the others name is there."""
+    (commands,) = [block for block in blocks("sh") if "inject" in block]
+    build, inject, apply = commands.strip().splitlines()
+    assert (ROOT / "Dockerfile").is_file()
+    assert build.startswith("docker build --tag registry.example.com/otel-latency:0.1.0 . ")
+    arguments = inject.partition("|")[0].replace("shop.yaml", str(ROOT / "tests/e2e/testdata/shop.yaml")).split()
+    printed = subprocess.run(
+        [sys.executable, "-m", "otel_latency", *arguments[1:]], capture_output=True, text=True, timeout=30, check=True
+    ).stdout
+    (pod,) = [one["spec"]["template"]["spec"] for one in yaml.safe_load_all(printed)]
+    assert pod["initContainers"][0]["image"] == "registry.example.com/otel-latency:0.1.0"
+    assert (ROOT / apply.split()[-1] / "kustomization.yaml").is_file()
+    for path in re.findall(r"`((?:deploy|dashboards|alerts)/[\w./-]*)`", README):
+        assert list(ROOT.glob(path.rstrip("/"))), path
 
 
 def test_every_metric_it_names_is_one_of_ours():
