@@ -6,8 +6,8 @@
 
 The overview and `page` are made anew once a second, `live` each time; with more than `SERIES_A_SECOND` series less
 often, so that looking costs no more than some 2 % of a core. Providers come from the history, on its thread, once in
-10 s or when a fiftieth of the time was spent on them. `turns` are those that came or changed since the last snapshot:
-the slowest, where there are more than `MAX_NEW_TURNS`. Nothing is computed while nobody looks.
+10 s or when a fiftieth of the time was spent on them. `turns` are those that came or changed and were not told yet: of
+the `CONSIDERED_TURNS` newest the `MAX_NEW_TURNS` slowest. Nothing is computed while nobody looks.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ PROVIDERS_EVERY: Final = 10.0
 PROVIDERS_SHARE: Final = 50.0
 """Asking for providers takes no more than this part of the time."""
 MAX_NEW_TURNS: Final = 6
+CONSIDERED_TURNS: Final = 24
 PAST_TURNS: Final = 24
 TURNS_A_PART: Final = 4
 MAX_RUNNING: Final = 40
@@ -160,13 +161,13 @@ class LiveFeed:
         return found
 
     def _news(self) -> list[Turn]:
-        """Turns that came or changed, in the order in which they began."""
+        """Turns that came or changed, in the order in which they began; what is left over comes next time."""
         latest = {(turn.trace_id, turn.span_id): turn for turn in self._insight.latest}
-        told, self._told = self._told, latest
-        fresh = [turn for key, turn in latest.items() if told.get(key) is not turn]
-        if len(fresh) > MAX_NEW_TURNS:
-            fresh = sorted(fresh, key=lambda turn: turn.duration)[-MAX_NEW_TURNS:]
-        return sorted(fresh, key=lambda turn: turn.start_ns)
+        fresh = [key for key, turn in latest.items() if self._told.get(key) is not turn][:CONSIDERED_TURNS]
+        chosen = sorted(fresh, key=lambda key: latest[key].duration)[-MAX_NEW_TURNS:]
+        self._told = {key: turn for key, turn in self._told.items() if key in latest}
+        self._told |= {key: latest[key] for key in chosen}
+        return sorted((latest[key] for key in chosen), key=lambda turn: turn.start_ns)
 
     def _with_estimate(self, row: dict[str, object]) -> dict[str, object]:
         if row["estimate_seconds"] is None:

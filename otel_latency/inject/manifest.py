@@ -18,7 +18,7 @@ from yaml.nodes import Node
 from otel_latency.config.document import Refused, in_our_words, refuse_control_characters
 from otel_latency.errors import ConfigError
 from otel_latency.inject import sidecar
-from otel_latency.inject.layout import Edit, Layout, Unfit, apply, entry, items, scalar
+from otel_latency.inject.layout import Edit, Layout, Loader, Unfit, apply, entry, items, scalar
 from otel_latency.inject.sidecar import Options
 from otel_latency.inject.workloads import Workload, is_empty, is_injected, refuse_clashes, variables, workloads
 
@@ -66,7 +66,7 @@ def _documents(text: str) -> Iterator[Node]:
     """What stands in *text*. Raises Refused where that is no YAML."""
     refuse_control_characters(text)
     try:
-        for document in yaml.compose_all(text, Loader=yaml.SafeLoader):  # the C form's places differ in details
+        for document in yaml.compose_all(text, Loader=Loader):
             if not is_empty(document):
                 yield document
     except yaml.MarkedYAMLError as error:

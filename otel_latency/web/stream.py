@@ -5,22 +5,19 @@
     data: {"timestamp": ...}    what they know.
 
 One snapshot is made for all viewers, and none while there are none. A viewer who does not keep up misses snapshots
-instead of filling our memory: nothing new is sent to who has not taken all that was, and the system buffers no more
-than some `SOCKET_BYTES` for each. Who takes nothing for `STALLED` seconds is cut off. More than `MAX_VIEWERS` are sent away, and so
-is a page of another origin.
+instead of filling our memory: nothing new is sent to who has not taken all that was, of which we hold no more than a
+`PIECE` for each, and the system some `SOCKET_BYTES`. Who takes nothing for `STALLED` seconds is cut off. More than
+`MAX_VIEWERS` are sent away, and so is a page of another origin.
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import socket
-import termios
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from struct import Struct
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -35,9 +32,9 @@ MAX_VIEWERS: Final = 50
 STALLED: Final = 30.0
 RETRY_MS: Final = 1000
 SOCKET_BYTES: Final = 64 << 10
+PIECE: Final = 16 << 10
 HISTORY_EVERY: Final = 3.0
 """Seconds between two histories, however many viewers come or cannot keep up."""
-_INT: Final = Struct("i")
 _NOTHING: Final = b": no snapshot this time\n\n"
 
 log = logging.getLogger(__name__)
@@ -58,19 +55,18 @@ class Feed(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Viewer:
-    """Somebody who looks; `parts` of history are still to be sent, `took` is when they last took something."""
+    """Somebody who looks; `queue` is what they are still to be sent, `took` is when they last took something."""
 
     transport: asyncio.Transport
     took: float
     needs_history: bool = True
-    parts: deque[bytes] = field(default_factory=deque)
-    is_busy: bool = False
+    queue: deque[memoryview] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def is_behind(self) -> bool:
-        """Whether something is still on its way to them."""
-        return self.is_busy or self.news.is_set() or _waiting_bytes(self.transport) > 0
+    def is_stuck(self) -> bool:
+        """Whether the last piece is still on its way."""
+        return self.transport.get_write_buffer_size() > 0
 
 
 class Stream:
@@ -105,8 +101,6 @@ class Stream:
         self._rest()
         for viewer in self._viewers:
             viewer.news.set()
-            if viewer.is_busy:
-                viewer.transport.abort()
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         if not is_same_origin(request):
@@ -137,11 +131,9 @@ class Stream:
                 if self._is_closed or transport.is_closing():
                     return
                 viewer.news.clear()
-                viewer.is_busy = True
-                await response.write(self._snapshot)
-                while viewer.parts and not transport.get_write_buffer_size():
-                    await response.write(viewer.parts.popleft())
-                viewer.is_busy = False
+                while viewer.queue and not viewer.is_stuck:
+                    viewer.took = self._clock.monotonic()
+                    await response.write(viewer.queue.popleft())
         except ConnectionResetError:
             return
         finally:
@@ -185,16 +177,16 @@ class Stream:
             self._tell(viewer, now)
 
     def _tell(self, viewer: _Viewer, now: float) -> None:
-        if viewer.is_behind:
+        if viewer.queue or viewer.is_stuck:
             self.dropped += 1
             viewer.needs_history = True
             if now - viewer.took > STALLED:
                 viewer.transport.abort()
-            return
-        viewer.took = now
-        if viewer.needs_history and self._history and not viewer.parts:
-            viewer.needs_history = False
-            viewer.parts.extend(self._history)
+        else:
+            viewer.queue.extend(_pieces(self._snapshot))
+            if viewer.needs_history and self._history:
+                viewer.needs_history = False
+                viewer.queue.extend(piece for part in self._history for piece in _pieces(part))
         viewer.news.set()
 
 
@@ -217,17 +209,10 @@ def _keep_small(transport: asyncio.Transport) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
 
 
-def _waiting_bytes(transport: asyncio.Transport) -> int:
-    """What was written and has not arrived: with us, or with the system where it tells (Linux does)."""
-    waiting = transport.get_write_buffer_size()
-    connection = transport.get_extra_info("socket")
-    if waiting or connection is None:
-        return waiting
-    try:
-        (unsent,) = _INT.unpack(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))
-    except OSError:
-        return 0
-    return int(unsent)
+def _pieces(event: bytes) -> Iterator[memoryview]:
+    """Without copying it."""
+    whole = memoryview(event)
+    return (whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
 
 
 def _event(name: bytes, data: bytes, number: int) -> bytes:

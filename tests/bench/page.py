@@ -2,7 +2,7 @@
 
 The agent has 96 label sets (12 kinds of turns of 7 stages each), and four turns a second of each kind, 384 spans, keep
 coming. Rounds with a viewer and rounds without take turns; the figure is the median of what they differ by, in CPU time
-of the process. Nobody's figure compares rounds before anybody ever looked with rounds after the last one has left.
+of the process. Nobody's figure compares rounds after the last viewer has left with an agent that nobody ever looked at.
 """
 
 from __future__ import annotations
@@ -24,43 +24,49 @@ from running import RunningAgent, running_agent
 KINDS, STAGES = 12, 7
 SERIES = KINDS * (1 + STAGES)
 EVERY = 0.25
+LETTERS = "abcdefghijkl"  # numbers in names would be taken for parameters
 STALLED = 20
 JSON = {"Content-Type": "application/json"}
 SETTLE = 1.5
 
 
 def measure(arguments: argparse.Namespace) -> Iterator[Figure]:
-    with running_agent() as agent, traffic(agent):
+    with running_agent() as agent, traffic(agent), running_agent() as lonely, traffic(lonely):
         time.sleep(5 * SETTLE)
-        before, with_viewer, without = [cpu(agent, arguments.seconds) for _ in range(2)], [], []
-        size = 0
+        with_viewer, without, unseen = [], [], []
         for _ in range(arguments.rounds):
             with viewer(agent) as seen:
                 time.sleep(SETTLE)
-                with_viewer.append(cpu(agent, arguments.seconds))
-            size = seen[0] // max(seen[1], 1)
+                with_viewer.append(cpu(agent, arguments.seconds)[0])
             time.sleep(SETTLE)
-            without.append(cpu(agent, arguments.seconds))
+            nobody, never = cpu(agent, arguments.seconds, lonely)
+            without.append(nobody)
+            unseen.append(nobody - never)
         cost = [100 * (one - other) for one, other in zip(with_viewer, without, strict=True)]
-        sets = f"{SERIES} label sets, {size / 1024:.0f} KiB a snapshot, {100 * median(without):.1f} % for the spans"
+        size = seen[0] / max(seen[1], 1) / 1024
+        sets = f"{SERIES} label sets, {size:.0f} KiB a snapshot, {100 * median(without):.1f} % for the spans"
         yield Figure("CPU of a core for one viewer", median(cost), "%", 3.0, sets)
-        yield Figure("CPU of a core for nobody, after and before", 100 * (median(without) - median(before)), "%", 0.5)
+        yield Figure("CPU of a core for nobody", 100 * median(unseen), "%", 0.5)
         with viewer(agent):
             time.sleep(SETTLE)
-            resident = agent.memory()
+            first = agent.memory()
+            time.sleep(2 * arguments.seconds)
+            second = agent.memory()
             connections = [stalled(agent) for _ in range(STALLED)]
             time.sleep(2 * arguments.seconds)
-            grown = agent.memory() - resident
+            grown, usual = agent.memory() - second, second - first
             for connection in connections:
                 connection.close()
-        yield Figure(f"memory for {STALLED} viewers who take nothing", grown, "MiB", 2.0)
+        told = f"{grown:.2f} MiB, less the {usual:.2f} MiB that the windows grow by meanwhile"
+        yield Figure(f"memory for {STALLED} viewers who take nothing", grown - usual, "MiB", 2.0, told)
 
 
-def cpu(agent: RunningAgent, seconds: float) -> float:
-    """Share of a core."""
-    spent, began = agent.cpu_seconds(), time.monotonic()
+def cpu(agent: RunningAgent, seconds: float, *others: RunningAgent) -> list[float]:
+    """Shares of a core, of all in the same time."""
+    spent, began = [one.cpu_seconds() for one in (agent, *others)], time.monotonic()
     time.sleep(seconds)
-    return (agent.cpu_seconds() - spent) / (time.monotonic() - began)
+    elapsed = time.monotonic() - began
+    return [(one.cpu_seconds() - before) / elapsed for one, before in zip((agent, *others), spent, strict=True)]
 
 
 @contextmanager
@@ -85,7 +91,7 @@ def request(numbers: Iterator[int]) -> bytes:
     """One turn of each kind, in OTLP/JSON."""
     services: dict[str, list[object]] = {}
     for kind in range(KINDS):
-        services.setdefault(f"service {kind % 3}", []).extend(turn(kind, numbers))
+        services.setdefault(f"service {LETTERS[kind % 3]}", []).extend(turn(kind, numbers))
     return json.dumps(
         {
             "resourceSpans": [
@@ -104,10 +110,12 @@ def turn(kind: int, numbers: Iterator[int]) -> list[object]:
     trace, root, end_ns = next(numbers), next(numbers), time.time_ns()
     whole_ns = 200_000_000 + 37_000_000 * (trace % 30)
     step_ns = whole_ns // STAGES
-    begins = [(f"turn {kind}", root, "", end_ns - whole_ns, end_ns)]
+    begins = [(f"turn {LETTERS[kind]}", root, "", end_ns - whole_ns, end_ns)]
     for stage in range(STAGES):
         start_ns = end_ns - whole_ns + stage * step_ns
-        begins.append((f"stage {kind} {'abcdefg'[stage]}", next(numbers), f"{root:016x}", start_ns, start_ns + step_ns))
+        begins.append(
+            (f"stage {LETTERS[kind]} {LETTERS[stage]}", next(numbers), f"{root:016x}", start_ns, start_ns + step_ns)
+        )
     return [
         {
             "traceId": f"{trace:032x}",

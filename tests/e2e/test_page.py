@@ -23,8 +23,10 @@ TILES = """Object.fromEntries([...document.querySelectorAll(".tile")].map((tile)
   tile.dataset.tile, [JSON.parse(tile.querySelector("output").dataset.value), tile.querySelector("output").textContent]
 ]))"""
 OUTSIDE = "document.documentElement.scrollWidth - window.innerWidth"
-WIDE = """[...document.querySelectorAll("main *")].filter((node) => node.getClientRects().length
-  && !node.closest(".scroll") && node.getBoundingClientRect().right > window.innerWidth + 1).map((node) => node.className || node.tagName)"""
+WIDE = """[...document.querySelectorAll("main *")].filter((node) => {
+  const isShown = node.getClientRects().length && !node.closest(".scroll");
+  return isShown && node.getBoundingClientRect().right > window.innerWidth + 1;
+}).map((node) => node.className || node.tagName)"""
 
 
 @asynccontextmanager
@@ -236,11 +238,11 @@ def post(agent: RunningAgent, spans: list[dict], service: str = "bot") -> None:
 
 
 def rules() -> str:
-    """A firing alert for each string, in its name's annotations and labels."""
+    """A firing alert for each string, which is in its name, its labels and its annotations."""
     shown = [text for text in HOSTILE if not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]", text)]
     group = [
         {
-            "alert": f"Hostile{number}",
+            "alert": f"{text[:200]} {number}",
             "expr": "vector(1)",
             "labels": {"severity": "critical", "who": _untemplated(text)},
             "annotations": {"summary": _untemplated(text), "description": _untemplated(text)},

@@ -183,15 +183,15 @@ REFUSED = {
     ),
     "an alias": (
         "x: &pod {containers: [{name: app}]}\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: *pod\n",
-        "5:1: Pod a: spec is an alias of what stands elsewhere: write it out",
+        "5:7: Pod a: spec is an alias of what stands elsewhere: write it out",
     ),
     "an alias in a list": (
         "x: &app {name: app}\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [*app]}\n",
-        "5:20: Pod a: an entry of this list is an alias of what stands elsewhere: write it out",
+        "5:21: Pod a: an entry of this list is an alias of what stands elsewhere: write it out",
     ),
     "an alias of nothing": (
         "x: &no\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: app}], volumes: *no}\n",
-        "5:35: Pod a: volumes is an alias of what stands elsewhere: write it out",
+        "5:44: Pod a: volumes is an alias of what stands elsewhere: write it out",
     ),
     "a question mark": (
         in_deployment("? containers\n: [{name: app}]"),
@@ -218,6 +218,10 @@ REFUSED = {
         "8:1: a bracket or a comma is missing before this: close what [ or { has opened",
     ),
     "a control character": ("a: \x07\n", "1:4: a control character stands here: remove it"),
+    "an alias of nothing that there is": (
+        "a: *b\n",
+        "1:4: this is not YAML: check the indentation and the characters just before it",
+    ),
     "too deep": ("[" * 5000, "1:1: this is nested too deep: is it the right file?"),
 }
 
@@ -266,6 +270,22 @@ spec: &spec
         kept
 
   volumes: !!null
+""",
+    "aliases at the end": """\
+apiVersion: v1
+kind: Pod
+spec:
+  securityContext: &context {runAsUser: 1}
+  containers:
+  - {name: a, livenessProbe: &probe {exec: {command: [x]}}, readinessProbe: *probe}
+  - name: b
+    resources:
+      limits: &limits
+        memory: 1Mi
+      requests: *limits
+    readinessProbe:
+      *probe
+  other: *context
 """,
     "nothing after the last value": "{apiVersion: v1, kind: Pod, spec: {containers: [{name: a, env: }], volumes: }}",
     "a block scalar at the end": "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: a\n    image: >-\n      x",

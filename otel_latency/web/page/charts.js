@@ -182,7 +182,8 @@ class Plot {
   }
 
   times() {
-    for (let past = 0; past <= SPAN; past += 15) {
+    const every = this.perSecond * 15 < 55 ? 30 : 15;
+    for (let past = 0; past <= SPAN; past += every) {
       const x = Math.round(this.x(this.now - past)) + 0.5;
       this.rule(x, TOP, x, this.bottom, this.colours.grid);
       this.text(past ? `−${past} s` : "now", x, this.bottom + 11, past === SPAN ? "left" : "center");

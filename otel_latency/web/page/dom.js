@@ -20,7 +20,7 @@ export function el(tag, attributes = {}, ...children) {
 
 /** A name that came from outside: cut where it does not fit, whole in its tooltip. */
 export function name(text, tag = "span") {
-  const shown = clean(text) || "unnamed";
+  const shown = clean(text).trim() || "unnamed";
   return el(tag, { class: "name", title: clean(text, 600), dir: "auto" }, shown);
 }
 
@@ -29,7 +29,7 @@ export function setText(node, text) {
 }
 
 export function setName(node, text) {
-  setText(node, clean(text) || "unnamed");
+  setText(node, clean(text).trim() || (text === "\u00a0" ? text : "unnamed"));
   setAttribute(node, "title", clean(text, 600));
 }
 
@@ -59,6 +59,12 @@ export function keyed(parent, items, key, make, update) {
   }
   for (const [id, node] of known) if (!next.has(id)) node.remove();
   rowsOf.set(parent, next);
+}
+
+/** Of many rows the first ones; the note beside the heading says how many there are. */
+export function atMost(most, rows, section, note = "") {
+  setText(section.querySelector("h2 small"), rows.length > most ? `${most} of ${rows.length}` : note);
+  return rows.slice(0, most);
 }
 
 /** Show why there is nothing, where there is nothing. */

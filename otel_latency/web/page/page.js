@@ -40,6 +40,7 @@ function render() {
   panels.showRunning(snapshot.live);
   panels.showTiles(model, isNewSecond);
   if (!isNewSecond) return;
+  document.title = snapshot.alerts.length ? `◆ ${snapshot.alerts.length} firing · otel-latency` : "otel-latency";
   panels.showNow(snapshot, view.receivers);
   panels.showStages(snapshot, model.shares(), pick, picked(snapshot));
   panels.showProviders(snapshot.page.providers);

@@ -1,12 +1,13 @@
 // Everything but charts and turns: what is slow now, tiles, and the tables and lists.
 
 import { palette, sparkline } from "./charts.js";
-import { byId, clean, el, keyed, name, setAttribute, setEmpty, setName, setStyle, setText } from "./dom.js";
+import { atMost, byId, clean, el, keyed, name, setAttribute, setEmpty, setName, setStyle, setText } from "./dom.js";
 import { ago, bytes, clock, count, dollars, percent, rate, seconds } from "./format.js";
 
 const VERDICTS = { ok: ["✓", "ok"], slow: ["▲", "slow"], critical: ["◆", "critical"], unknown: ["·", "no target"] };
 const HEADLINES = 3;
 const LISTED = 8;
+const MOST_ROWS = 20;
 
 // --- what is slow, for whom, since when, why ---------------------------------------------------------------------
 
@@ -47,8 +48,8 @@ function updateHeadline(node, line) {
   setAttribute(node, "data-verdict", line.verdict);
   setText(sign, `${glyph} ${word}`);
   const [whose, of, service, rest] = what.children;
-  setName(whose, line.kind === "stage" ? line.name : `${line.kind.replaceAll("_", " ")}, ${line.name}`);
-  setText(of, " of ");
+  setName(whose, line.kind === "stage" ? line.name : `${line.kind.replaceAll("_", " ")} of ${line.name}`);
+  setText(of, " in ");
   setName(service, line.service);
   const since = line.since === null ? "" : `, since ${clock(line.since).slice(0, 5)}`;
   setText(rest, `: p95 ${seconds(line.p95)}, ${line.verdict === "critical" ? "limit" : "target"} ${seconds(line.limit)}${since}`);
@@ -115,7 +116,7 @@ export function showStages(snapshot, shares, pick, picked) {
   const order = ["critical", "slow", "ok", "unknown"];
   const rows = [...snapshot.stages].sort((a, b) => order.indexOf(a.verdict) - order.indexOf(b.verdict) || (name_(a) < name_(b) ? -1 : 1));
   const trends = new Map(snapshot.trends.map((one) => [`${one.service}/${one.stage}`, one]));
-  keyed(byId("stage-rows"), rows, (row) => JSON.stringify([row.service, row.stage]), (row) => makeStage(row, pick), (node, row) => updateStage(node, row, trends, shares, picked));
+  keyed(byId("stage-rows"), atMost(MOST_ROWS, rows, byId("stages"), "last minute"), (row) => JSON.stringify([row.service, row.stage]), (row) => makeStage(row, pick), (node, row) => updateStage(node, row, trends, shares, picked));
   setEmpty(byId("stages"), rows.length ? "" : "No stage has ended in the last minute.");
 }
 
@@ -176,7 +177,7 @@ function updateRunning(node, row) {
 export function showProviders(found) {
   const rows = found?.providers ?? [];
   const most = Math.max(...rows.map((row) => row.p95 ?? 0), 0.001);
-  keyed(byId("provider-rows"), rows, (row) => JSON.stringify([row.provider, row.model]), makeProvider, (node, row) => updateProvider(node, row, most, rows));
+  keyed(byId("provider-rows"), atMost(MOST_ROWS, rows, byId("providers"), "last hour"), (row) => JSON.stringify([row.provider, row.model]), makeProvider, (node, row) => updateProvider(node, row, most, rows));
   setEmpty(byId("providers"), rows.length ? "" : found ? "No call of a model in the last hour." : "Not read yet.");
 }
 
@@ -211,7 +212,7 @@ function difference(row, rows) {
 // --- alerts, errors, anomalies, checks ---------------------------------------------------------------------------
 
 export function showAlerts(snapshot, now) {
-  const rows = [...snapshot.alerts, ...snapshot.page.pending].slice(0, 2 * LISTED);
+  const rows = atMost(2 * LISTED, [...snapshot.alerts, ...snapshot.page.pending], byId("alerts"));
   keyed(byId("alert-rows"), rows, (row) => JSON.stringify(row.labels), makeNote, (node, row) => {
     const { alertname, severity, ...rest } = row.labels;
     const isFiring = row.state === "firing";
@@ -220,7 +221,6 @@ export function showAlerts(snapshot, now) {
     const since = ago(Date.parse(row.activeAt) / 1000, now);
     updateNote(node, level, isFiring ? `${severity === "critical" ? "◆" : "▲"} firing` : "○ pending", alertname, about, since, row.annotations.description);
   });
-  setText(byId("alerts-note"), rows.length ? "" : "none");
   setEmpty(byId("alerts"), rows.length ? "" : "No alert fires, and none is pending.");
 }
 
@@ -260,7 +260,8 @@ function updateNote(node, level, sign, what, about, aside, title, link = "") {
   setAttribute(node, "data-verdict", level);
   setText(glyph, sign);
   setName(text.children[0], what);
-  setName(text.children[1], about || "\u00a0");
+  text.children[1].hidden = !about;
+  setName(text.children[1], about);
   setAttribute(text, "title", clean(title, 600));
   if (link && !past.firstElementChild) past.replaceChildren(el("a", { href: link }));
   setText(past.firstElementChild ?? past, aside);

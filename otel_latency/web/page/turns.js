@@ -172,7 +172,7 @@ function pathBar(turn) {
   const bar = el("div", { class: "path" });
   for (const tile of joined(turn.critical_path)) {
     const part = el("span", { class: tile.stage === UNOWNED ? "unowned" : `c${slot(tile.stage)}`, title: `${tile.stage}: ${seconds(tile.seconds)}` });
-    part.style.setProperty("flex-grow", String(Math.max(tile.seconds, total / 500)));
+    part.style.setProperty("flex-grow", String(Math.max((100 * tile.seconds) / total, 0.2) || 1));
     if (tile.seconds > total * 0.09) part.append(el("b", {}, name(tile.stage)), ` ${percent(tile.seconds / total, 0)}`);
     bar.append(part);
   }
