@@ -69,6 +69,19 @@ class MemoryLog:
         return sum(batch.items for batch in self._batches[self.committed :])
 
     @property
+    def queued_spans(self):
+        waiting = self._batches[self.committed :]
+        return sum(batch.items for batch in waiting if batch.signal is Signal.TRACES)
+
+    @property
+    def recovered_spans(self):
+        return 0
+
+    @property
+    def dropped_spans(self):
+        return self.dropped
+
+    @property
     def oldest_seconds(self):
         return 0.0
 
