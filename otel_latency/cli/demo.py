@@ -9,7 +9,7 @@ SIGTERM ends both processes, with 0. If the agent ends by itself so does the dem
     An agent is running, and a synthetic voice pipeline sends it real OTLP spans:
     about 4 turns a second, each stt > retrieval > llm > tts.
 
-      http://127.0.0.1:8080/         links to every page
+      http://127.0.0.1:8080/         the live page
       http://127.0.0.1:8080/metrics  for Prometheus: histograms, sliding quantiles
       ...
               answer             first audio

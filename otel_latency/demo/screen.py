@@ -29,7 +29,7 @@ def opening(places: Mapping[str, Place], turns_per_second: float) -> str:
     """Where to look, and what was changed for that."""
     web, http = places["web"], places["otlp.http"]
     addresses = {
-        f"{web.url}/": "links to every page",
+        f"{web.url}/": "the live page",
         f"{web.url}/metrics": "for Prometheus: histograms, sliding quantiles",
         f"{web.url}/status": "health, receivers, series, machine, as JSON",
         http.url: "OTLP over HTTP: for your own spans, too",
