@@ -208,9 +208,12 @@ def _learning() -> list[Panel]:
             width=5,
         ),
         graph(
-            "Not learnt from",
-            "Calls and stages in a second that forecasts leave out.",
-            [Query(rate(f"{A}_unlearnt_operations_total", "reason"), REASON)],
+            "Not learnt from, not priced",
+            "Calls and stages in a second that forecasts leave out, and calls whose price was not looked up.",
+            [
+                Query(rate(f"{A}_unlearnt_operations_total", "reason"), f"not learnt: {REASON}"),
+                Query(rate(f"{A}_unpriced_calls_total", "reason"), f"not priced: {REASON}"),
+            ],
             "ops",
             width=5,
         ),
@@ -317,6 +320,30 @@ def _forwarding() -> list[Panel]:
             [Query(rate(f"{A}_acked_nondurable_spans_total", "instance"), "{{instance}}")],
             "ops",
             width=6,
+        ),
+        graph(
+            "Spans lost on the way",
+            "In a second: refused by the destination for good, or let go for want of room.",
+            [Query(rate(f"{A}_forward_dropped_spans_total", "destination, reason"), "{{destination}} {{reason}}")],
+            "ops",
+            width=8,
+        ),
+        graph(
+            "Items lost on the way",
+            "The same with metrics and logs.",
+            [Query(rate(f"{A}_forward_dropped_items_total", "destination, reason"), "{{destination}} {{reason}}")],
+            "ops",
+            width=8,
+        ),
+        graph(
+            "From a former run",
+            "Items that a restart found and counted, and spans that it found to forward.",
+            [
+                Query(increase(f"{A}_recovered_items_total", "signal"), "counted: {{signal}}"),
+                Query(increase(f"{A}_forward_recovered_spans_total", "destination"), "to {{destination}}"),
+            ],
+            "short",
+            width=8,
         ),
     ]
 

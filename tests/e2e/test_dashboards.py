@@ -79,9 +79,12 @@ EMPTY = {
     "otel_latency_agent_overflowed_series_total": "there is room for all series",
     "otel_latency_agent_history_dropped_total": "the history keeps everything",
     "otel_latency_agent_unassembled_spans_total": "every span is in a turn",
+    "otel_latency_agent_unpriced_calls_total": "every model is looked up",
+    "otel_latency_agent_recovered_items_total": "there was no former run",
+    "otel_latency_agent_forward_recovered_spans_total": "the same",
+    "otel_latency_agent_forward_dropped_": "nothing is lost",
     "otel_latency_agent_forwarded_spans_total": "nothing is forwarded without `forward:`",
     "otel_latency_agent_queued_spans": "the same",
-    "otel_latency_agent_forward_queue_bytes": "the same",
     "otel_latency_agent_acked_nondurable_spans_total": "the same",
 }
 """What may have no series, by how its names begin, and why. Its queries are only parsed."""
