@@ -4,7 +4,7 @@ STAMP := .venv/.complete
 BUILD_FILES := requirements-dev.txt pyproject.toml setup.py scripts/setup.sh scripts/system.sh \
 	$(wildcard otel_latency/*.c otel_latency/*/*.c)
 
-.PHONY: setup run test lint format bench fuzz parity dashboards deploy-check lock clean help
+.PHONY: setup run test lint format bench fuzz parity chaos dashboards deploy-check lock clean help
 
 setup: $(STAMP) ## make .venv with everything the project needs
 $(STAMP): $(BUILD_FILES)
@@ -39,6 +39,17 @@ parity: $(STAMP) ## rules against promtool and crashes, the long tiers; about te
 	$(BIN)/python -m tests.fuzz.alert_states 2000
 	$(BIN)/python -m tests.fuzz.notify_kill 200
 	$(BIN)/python -m tests.fuzz.agent_kill 200
+
+chaos: $(STAMP) ## kills, power cuts, full disks, clocks and outages, the long tiers; an hour, with nothing beside it
+	$(BIN)/python -m tests.chaos.delivery_kill 200
+	$(BIN)/python -m tests.chaos.delivery_power_cut 50
+	$(BIN)/python -m tests.chaos.stop 50
+	$(BIN)/python -m tests.chaos.disk_faults
+	$(BIN)/python -m tests.chaos.corruption 200
+	$(BIN)/python -m tests.chaos.clock
+	$(BIN)/python -m tests.chaos.forward_kill 200
+	$(BIN)/python -m tests.chaos.upstream
+	$(BIN)/python -m tests.chaos.outage
 
 dashboards: $(STAMP) ## write the Grafana dashboards anew
 	$(BIN)/python -m scripts.dashboards

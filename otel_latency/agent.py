@@ -28,7 +28,7 @@ from typing import Final, Protocol
 
 from otel_latency.agent_alerting import Alerting
 from otel_latency.agent_answers import Answers
-from otel_latency.agent_delivery import Delivery
+from otel_latency.agent_delivery import Delivery, without_content
 from otel_latency.agent_insight import Insight
 from otel_latency.agent_live import LiveFeed
 from otel_latency.agent_metrics import AgentMetrics
@@ -289,7 +289,7 @@ class Agent:
         self.insight.take(rows)
 
     def _take_points(self, points: list[MetricPoint]) -> None:
-        self.received.add(points, self._clock.time())
+        self.received.add(without_content(points), self._clock.time())
 
     def _page_version(self) -> int:
         return self.ticks + self.intake.requests
@@ -334,9 +334,11 @@ class Agent:
                 "dropped_operations": lambda: self.operations.dropped,
                 "adjusted_spans": lambda: self.aggregator.adjusted,
                 "unassembled_spans": self.insight.unassembled,
-                "acked_nondurable_spans": lambda: {(): self.delivery.log.acked_nondurable},
+                "acked_nondurable_spans": lambda: {(): self.delivery.log.acked_nondurable_spans},
                 "forwarded_spans": self.delivery.forwarded,
                 "forward_dropped_items": self.delivery.lost,
+                "forward_dropped_spans": self.delivery.lost_spans,
+                "forward_recovered_spans": self.delivery.left,
                 "recovered_items": lambda: {signal.value: n for signal, n in self.delivery.recovered.items()},
                 "unlearnt_operations": self.insight.unlearnt,
                 "unpriced_calls": self.insight.unpriced,

@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -27,10 +28,7 @@ from otel_latency.clock import Clock
 from otel_latency.config.sections import Config, ForwardDestination
 from otel_latency.errors import DecodeError
 from otel_latency.forward.batch import Batch
-from otel_latency.forward.content import denied
-from otel_latency.forward.redact import redactor
-from otel_latency.forward.redact_json import redact_json
-from otel_latency.records import Signal
+from otel_latency.records import MetricPoint, Signal
 from otel_latency.wal.disk import Record, Strip
 from otel_latency.wal.log import Log, Reader
 
@@ -39,6 +37,9 @@ if TYPE_CHECKING:
     from otel_latency.forward.destination import Destination
 
 FOLDER: Final = "log"
+SEGMENT_BYTES: Final = 4 << 20
+SEGMENTS: Final = 16
+"""Into how many a full log is divided at least: so little goes when there is no room."""
 AGGREGATE: Final = "aggregate"
 """The reader whose cursor is in the history."""
 _SIGNALS: Final = tuple(Signal)
@@ -72,12 +73,24 @@ class LogSource:
         return self._reader.queued
 
     @property
+    def queued_spans(self) -> int:
+        return self._reader.queued_spans
+
+    @property
+    def recovered_spans(self) -> int:
+        return self._reader.recovered_spans
+
+    @property
     def oldest_seconds(self) -> float:
         return self._reader.oldest_seconds
 
     @property
     def dropped(self) -> Mapping[str, int]:
         return self._reader.dropped
+
+    @property
+    def dropped_spans(self) -> Mapping[str, int]:
+        return self._reader.dropped_spans
 
 
 class Delivery:
@@ -100,6 +113,7 @@ class Delivery:
             folder / FOLDER if store.durability == "disk" else None,
             clock=clock,
             max_bytes=int(store.log_bytes),
+            segment_bytes=min(SEGMENT_BYTES, int(store.log_bytes) // SEGMENTS),
             on_disk_failure=store.on_disk_failure,
             strip=_strip(config.forward),
         )
@@ -135,7 +149,8 @@ class Delivery:
         """Keep a request, then hand it on. Raises Overloaded when that cannot be now."""
         flags = _IS_JSON if is_json else 0
         kind = _SIGNALS.index(signal)
-        return self.log.append(kind, body, items=items, flags=flags, then=partial(self._hand_on, then))
+        spans = items if signal is Signal.TRACES else 0
+        return self.log.append(kind, body, items=items, spans=spans, flags=flags, then=partial(self._hand_on, then))
 
     def written(self, position: int) -> None:
         """All that was handed on up to *position* is on disk."""
@@ -170,8 +185,20 @@ class Delivery:
         return {one.name: one.forwarded[Signal.TRACES] for one in self._each()}
 
     def queued(self) -> Mapping[str, float]:
-        """Items that wait for each destination."""
-        return {one.name: one.queued for one in self._each()}
+        """Spans that wait for each destination."""
+        return {one.name: one.queued_spans for one in self._each()}
+
+    def left(self) -> Mapping[str, float]:
+        """Spans that a former run left for each destination."""
+        return {one.name: one.recovered_spans for one in self._each()}
+
+    def lost_spans(self) -> Mapping[tuple[str, str], float]:
+        """Spans that each destination will never have, by reason, those that it refused among them.
+
+        For each destination, spans received + those left by a former run = forwarded + queued + rejected at the door +
+        these. For that sum all four are to be of one moment, when nothing is in flight.
+        """
+        return {(one.name, reason): count for one in self._each() for reason, count in one.lost_spans.items()}
 
     def lost(self) -> Mapping[tuple[str, str], float]:
         """Items that each destination will never have, by reason, those that it refused among them."""
@@ -209,14 +236,40 @@ class Delivery:
         self._reached(record.position)
 
 
+def without_content(points: Iterable[MetricPoint]) -> list[MetricPoint]:
+    """The points as they may be shown: an attribute that holds what was said becomes no label."""
+    return [_shown(point) if any(map(_is_content, point.attributes)) else point for point in points]
+
+
+def _shown(point: MetricPoint) -> MetricPoint:
+    return replace(point, attributes={key: value for key, value in point.attributes.items() if not _is_content(key)})
+
+
+@lru_cache(4096)
+def _is_content(key: str) -> bool:
+    from otel_latency.forward.content import denied
+
+    return key.encode(errors="replace") in denied()
+
+
 def _strip(destinations: Sequence[ForwardDestination]) -> Strip:
     """Prompts and completions are not written down, unless a destination wants them."""
     if any(one.content == "keep" for one in destinations):
         return lambda _kind, _flags, body: body
-    content = denied(())
-    compiled = redactor(content)
 
     def strip(kind: int, flags: int, body: bytes) -> bytes:
-        return redact_json(body, content) if flags & _IS_JSON else compiled.redact(body, _SIGNALS[kind])
+        cut, cut_json = _content_cutters()
+        return cut_json(body) if flags & _IS_JSON else cut(body, _SIGNALS[kind])
 
     return strip
+
+
+@cache
+def _content_cutters() -> tuple[Callable[[bytes, Signal], bytes], Callable[[bytes], bytes]]:
+    """For protobuf and for JSON; loaded with the first request."""
+    from otel_latency.forward.content import denied
+    from otel_latency.forward.redact import redactor
+    from otel_latency.forward.redact_json import redact_json
+
+    content = denied(())
+    return redactor(content).redact, partial(redact_json, denied=content)

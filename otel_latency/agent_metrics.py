@@ -39,9 +39,11 @@ _TOTALS: Final = {
     "adjusted_spans": _Total("reason", "Spans counted with their times corrected."),
     "notifications": _Total("notifier outcome", "Notifications that were delivered, retried, given up or dropped."),
     "rule_missed_evaluations": _Total("group", "Evaluations that were left out because those before took too long."),
-    "acked_nondurable_spans": _Total("", "Items acknowledged while they were in memory only, for want of a disk."),
+    "acked_nondurable_spans": _Total("", "Spans acknowledged while they were in memory only, for want of a disk."),
     "forwarded_spans": _Total("destination", "Spans that a destination has taken."),
     "forward_dropped_items": _Total("destination reason", "Items that a destination refused, or that the log let go."),
+    "forward_dropped_spans": _Total("destination reason", "Spans that a destination refused, or that the log let go."),
+    "forward_recovered_spans": _Total("destination", "Spans that a former run had accepted and not forwarded."),
     "recovered_items": _Total("signal", "Items accepted by a former run and counted by this one."),
     "unassembled_spans": _Total("reason", "Spans that were counted and are in no turn."),
     "unlearnt_operations": _Total("reason", "Calls and stages that forecasts did not learn from."),
@@ -62,7 +64,7 @@ _GAUGES: Final = {
 }
 
 
-_LABELLED_GAUGES: Final = {"queued_spans": _Total("destination", "Items that wait for a destination.")}
+_LABELLED_GAUGES: Final = {"queued_spans": _Total("destination", "Spans that wait for a destination.")}
 
 
 class AgentMetrics:

@@ -11,6 +11,9 @@ POLICY=/usr/sbin/policy-rc.d
 missing=()
 command -v prometheus >/dev/null || missing+=(prometheus)
 command -v prometheus-alertmanager >/dev/null || missing+=(prometheus-alertmanager)
+command -v strace >/dev/null || missing+=(strace)
+command -v mkfs.ext4 >/dev/null || missing+=(e2fsprogs)
+command -v faketime >/dev/null || missing+=(faketime)
 command -v chromium >/dev/null || missing+=(chromium)
 [ ${#missing[@]} -gt 0 ] || exit 0
 

@@ -77,9 +77,9 @@ _HEAD = (
 )
 
 
-def load_from_beside(port: int, seconds: float) -> Sent:
+def load_from_beside(port: int, seconds: float, connections: int = 4) -> Sent:
     """`load` from a process of its own, which keeps off the first core."""
-    command = [sys.executable, "-m", "load", str(port), "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "load", str(port), f"--seconds={seconds}", f"--connections={connections}"]
     with subprocess.Popen(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE) as process:
         pin(process.pid, 1)
         output, _ = process.communicate()
@@ -90,9 +90,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("port", type=int)
     parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--connections", type=int, default=4)
     arguments = parser.parse_args()
     end = time.monotonic() + arguments.seconds
-    print(json.dumps(asdict(asyncio.run(load(arguments.port, until=lambda: time.monotonic() >= end)))))
+    sent = load(arguments.port, until=lambda: time.monotonic() >= end, connections=arguments.connections)
+    print(json.dumps(asdict(asyncio.run(sent))))
 
 
 if __name__ == "__main__":

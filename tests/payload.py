@@ -55,7 +55,7 @@ class Batch:
         scoped = origin.scope_spans.add()
         scoped.scope.name, scoped.scope.version = "openinference.instrumentation", "0.1.0"
         for _ in range(spans):
-            _write_span(scoped.spans.add(), rng, fill or _write_call)
+            _write_span(scoped.spans.add(), rng, fill or write_call)
         self.count = spans
         self._body = bytearray(request.SerializeToString())
         self._places = list(_places(self._body, scoped.spans))
@@ -94,7 +94,7 @@ def _write_span(span: Span, rng: random.Random, fill: Callable[[Span, random.Ran
     fill(span, rng)
 
 
-def _write_call(span: Span, rng: random.Random) -> None:
+def write_call(span: Span, rng: random.Random) -> None:
     """One call in fifty failed."""
     provider, model, answered_by, host = rng.choice(_MODELS)
     operation = rng.choice(_OPERATIONS)

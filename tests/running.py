@@ -49,11 +49,11 @@ class RunningAgent:
 
     def get(self, path: str, headers: Mapping[str, str] | None = None, *, timeout: float = 10.0) -> tuple[int, bytes]:
         """Status and body of a page of the web server."""
-        return _ask("GET", self.web_port, path, None, headers or {}, timeout)
+        return ask("GET", self.web_port, path, None, headers or {}, timeout)
 
     def post(self, body: bytes, headers: Mapping[str, str] = PROTOBUF, *, timeout: float = 10.0) -> tuple[int, bytes]:
         """Status and body of the answer to a trace request."""
-        return _ask("POST", self.http_port, "/v1/traces", body, headers, timeout)
+        return ask("POST", self.http_port, "/v1/traces", body, headers, timeout)
 
     def metrics(self) -> Page:
         """The page of /metrics, parsed by prometheus_client."""
@@ -124,7 +124,7 @@ def running_agent(
             )
         try:
             ports = _ports(process, log_file)
-            assert not is_reachable or _ask("GET", ports["web"], "/health/ready", None, {}, 5.0)[0] == 200
+            assert not is_reachable or ask("GET", ports["web"], "/health/ready", None, {}, 5.0)[0] == 200
             started_in = time.perf_counter() - begun
             yield RunningAgent(process, log_file, ports["http"], ports["grpc"], ports["web"], started_in)
         finally:
@@ -159,7 +159,7 @@ def _ports(process: subprocess.Popen[bytes], log_file: Path) -> dict[str, int]:
     return {name: int(match[1]) if match else 0 for name, match in found.items()}
 
 
-def _ask(
+def ask(
     method: str, port: int, path: str, body: bytes | None, headers: Mapping[str, str], timeout: float
 ) -> tuple[int, bytes]:
     connection = HTTPConnection("127.0.0.1", port, timeout=timeout)

@@ -26,7 +26,7 @@ REQUESTS = {
     Signal.METRICS: ExportMetricsServiceRequest,
     Signal.LOGS: ExportLogsServiceRequest,
 }
-_SERVICES = {
+SERVICES = {
     Signal.TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
     Signal.METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
     Signal.LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
@@ -113,7 +113,7 @@ async def grpc_sink(credentials: grpc.ServerCredentials | None = None) -> AsyncI
     server.add_generic_rpc_handlers(
         [
             grpc.method_handlers_generic_handler(service, {"Export": handler(signal)})
-            for signal, service in _SERVICES.items()
+            for signal, service in SERVICES.items()
         ]
     )
     add = server.add_insecure_port if credentials is None else lambda at: server.add_secure_port(at, credentials)

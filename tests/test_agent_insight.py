@@ -17,7 +17,7 @@ from otel_latency.aggregate.aggregator import Aggregator
 from otel_latency.aggregate.operations import Operations
 from otel_latency.aggregate.samples import SampleTable
 from otel_latency.config.sections import Config
-from otel_latency.records import Family, LLMProfile, Operation, Sample
+from otel_latency.records import Alert, Family, LLMProfile, Operation, Sample
 from otel_latency.testing import FakeClock
 from otel_latency.web.api import Which
 
@@ -166,6 +166,85 @@ async def test_providers_are_compared_and_priced(tmp_path):
         assert found["totals"]["cost_usd"]["provider"] == {"openai": pytest.approx(0.8), "groq": pytest.approx(0.04)}
 
 
+async def test_what_a_session_costs(tmp_path):
+    """Calls of models name no session: the turn knows. It is told alike before and after a restart, and of a task."""
+    clock = FakeClock(NOW)
+    async with running(tmp_path, clock) as agent:
+        for number in range(1, 4):
+            agent.insight.take(voice_turn(number, 800 if number > 1 else 1700, at_ms=number * 100.0, cost_usd=0.25))
+        await agent.pass_time(7.0)
+        (before,) = (await agent.answers.sessions(EVERYTHING, 10))["sessions"]
+        totals = (await agent.answers.providers(Which({"task": "draft"}, kind="llm"), ("provider",)))["totals"]
+        assert totals["cost_usd"]["session"] == {"s1": 0.75}
+    async with running(tmp_path, FakeClock(clock.time() + 5)) as agent:
+        (after,) = (await agent.answers.sessions(EVERYTHING, 10))["sessions"]
+        assert (before["is_active"], after["is_active"]) == (True, False)
+        assert before == {**after, "is_active": True}
+        assert (after["turns"], after["llm_calls"], after["cost_usd"], after["input_tokens"]) == (3, 3, 0.75, 3000)
+        assert (after["first_llm_seconds"], after["later_llm_seconds"]) == pytest.approx((1.6, 0.7))
+        nothing = await agent.answers.sessions(Which(since=clock.time()), 10)
+        assert nothing == {"sessions": [], "sampling_ratio": 1.0}
+
+
+async def test_a_session_whose_first_turn_goes_on(tmp_path):
+    """It is none yet, whatever of it has ended."""
+    async with running(tmp_path) as agent:
+        agent.insight.take([row("llm", 0, 500, span=2, llm=LLM, session="s1")])
+        await agent.pass_time(2.0)
+        assert (await agent.answers.sessions(EVERYTHING, 10))["sessions"] == []
+
+
+async def test_a_turn_whose_clock_is_ahead(tmp_path):
+    """It ended when it came: what ends later is newer, from memory as from the history."""
+    clock = FakeClock(NOW)
+    async with running(tmp_path, clock) as agent:
+        agent.insight.take(voice_turn(1, at_ms=3_600_000.0))
+        await agent.pass_time(7.0)
+        agent.insight.take(voice_turn(2, at_ms=6_000.0))
+        for seconds in (1.0, 6.0):
+            await agent.pass_time(seconds)
+            assert await newest_requests(agent) == ["r2", "r1"]
+            assert await newest_requests(agent, limit=1) == ["r2"]
+    async with running(tmp_path, FakeClock(clock.time() + 5)) as agent:
+        assert await newest_requests(agent) == ["r2", "r1"]
+        assert await newest_requests(agent, Which(until=NOW + 6.9)) == ["r1"]
+
+
+async def test_a_turn_without_root_is_listed_once(tmp_path):
+    """While memory and history both know it."""
+    async with running(tmp_path) as agent:
+        agent.insight.take(voice_turn(1)[:-1])
+        await agent.pass_time(60.0)
+        (line,) = (await agent.answers.turns(EVERYTHING, 10, slower_than=0.0))["turns"]
+        assert (line["trace_id"], line["span_id"]) == (f"{1:032x}", None)
+        assert len((await agent.insight.history.turns())["turns"]) == len(list(agent.insight.latest)) == 1
+
+
+async def newest_requests(agent: Agent, which: Which = EVERYTHING, limit: int = 10) -> list[str]:
+    return [line["request_id"] for line in (await agent.answers.turns(which, limit, slower_than=0.0))["turns"]]
+
+
+async def test_single_operations_and_alerts_of_the_past(tmp_path):
+    """As they were kept, the newest first."""
+    async with running(tmp_path) as agent:
+        agent.insight.take(voice_turn(1, cost_usd=0.25))
+        for start in (NOW - 60, NOW):
+            agent.insight.history.tell([Alert({"alertname": "Slow"}, {}, start, NOW, True, 2.0)])
+        await agent.pass_time(7.0)
+        found = await agent.answers.operations(Which({"session": "s1"}, kind="llm"), 10)
+        assert [(one["model"], one["session"]) for one in found["operations"]] == [("gpt-4o", "s1")]
+        assert found["sampling_ratio"] == 1.0
+        episodes = (await agent.answers.alert_history(NOW - 60, NOW + 1, 10))["alerts"]
+        assert [one["start"] for one in episodes] == [NOW, NOW - 60]
+
+
+async def test_two_agents_in_one_directory(tmp_path):
+    """The second one's past is in memory; it says why, and what helps."""
+    async with running(tmp_path), running(tmp_path) as second:
+        fault = second.insight.history.fault
+        assert "another agent uses it: give each its own store.path" in fault
+
+
 async def test_a_price_that_is_found_late_is_counted_everywhere(tmp_path):
     """The first calls of a model wait for a look into the price list, and are paid for all the same."""
     async with running(tmp_path) as agent:
@@ -226,6 +305,9 @@ async def test_under_load_whole_traces_are_left_out(tmp_path):
         assert counts["stt"] == counts["llm"] == counts["tts"] < 12_000
         told = agent.insight.unassembled()
         assert 4 * counts["llm"] + told["sampled"] + told.get("torn", 0) == 64_000
+        found = await agent.answers.durations(Which({"model": "nobody"}), ("model",), 10)
+        assert found["sampling_ratio"] < 1.0
+        assert NOW + 14.0 < found["complete_from"] <= agent.clock.time()
 
 
 def sampled_turn(number: int, at_ms: float):

@@ -34,8 +34,8 @@ from otel_latency.predict.estimate import LEVELS
 from otel_latency.records import Family, Profile, SpanRow
 
 MAX_KEYS: Final = 500
-PER_TICK: Final = 12
-"""3 ms where all are LLM calls; at 2,000 spans a second 6 us for each of them."""
+PER_TICK: Final = 8
+"""1 ms where all are LLM calls; at 2,000 spans a second 2 us for each of them."""
 WARM: Final = 30
 """Calls from which the tail of an operation is known well enough to call one of them slow."""
 LIVE: Final = 180.0

@@ -20,8 +20,12 @@ typedef struct { const uint8_t *at, *end; } Bytes;
 
 typedef struct { uint32_t number; int type; const uint8_t *begin, *length_at; Bytes value; } Field;
 
-static int read_varint(Bytes *in, uint64_t *out)
+static inline int read_varint(Bytes *in, uint64_t *out)
 {
+    if (in->at < in->end && *in->at < 0x80) { /* nearly all of them */
+        *out = *in->at++;
+        return 1;
+    }
     uint64_t value = 0;
     for (int shift = 0; shift < 64 && in->at < in->end; shift += 7) {
         uint8_t byte = *in->at++;
@@ -35,7 +39,7 @@ static int read_varint(Bytes *in, uint64_t *out)
 }
 
 /* 1: a field was read; 0: the end; MALFORMED: the bytes are no message. */
-static int next_field(Bytes *in, Field *field)
+static inline int next_field(Bytes *in, Field *field)
 {
     if (in->at == in->end) return 0;
     uint64_t tag, number;
@@ -146,14 +150,17 @@ static int by_first_byte(const void *left, const void *right)
     return *((const Name *)left)->at - *((const Name *)right)->at;
 }
 
-static int is_name(Bytes text, const Name *name)
-{
-    return (size_t)(text.end - text.at) == name->size && !memcmp(text.at, name->at, name->size);
-}
-
 static int begins_with(Bytes text, const Name *name)
 {
-    return (size_t)(text.end - text.at) >= name->size && !memcmp(text.at, name->at, name->size);
+    size_t size = name->size;
+    if ((size_t)(text.end - text.at) < size) return 0;
+    /* names alike differ at their ends, and a call for each would take most of the time */
+    return !size || (text.at[size - 1] == name->at[size - 1] && !memcmp(text.at, name->at, size));
+}
+
+static int is_name(Bytes text, const Name *name)
+{
+    return (size_t)(text.end - text.at) == name->size && begins_with(text, name);
 }
 
 static int is_event_name(const Redactor *self, Bytes text)
@@ -222,13 +229,13 @@ static int is_content_event(const Redactor *self, Bytes message, const Shape *sh
 
 static int attribute_goes(const Redactor *self, Bytes attribute, int has_to_be_kept)
 {
-    Name kept = name_of(self->kept);
+    Name kept = has_to_be_kept ? name_of(self->kept) : (Name){NULL, 0};
     Field field;
     int more, keys = 0, others = 0, denied = 0;
     while ((more = next_field(&attribute, &field)) == 1) {
         if (field.number != 1 || field.type != LENGTH) continue;
         keys++;
-        others += !begins_with(field.value, &kept);
+        others += has_to_be_kept && !begins_with(field.value, &kept);
         denied += is_denied(self, field.value);
     }
     return more < 0 || denied || (has_to_be_kept && (!keys || others));

@@ -33,12 +33,24 @@ class Source(Protocol):
         """Items that are not done with, read or not."""
 
     @property
+    def queued_spans(self) -> int:
+        """Those of them that are spans."""
+
+    @property
+    def recovered_spans(self) -> int:
+        """Spans that a former run left there."""
+
+    @property
     def oldest_seconds(self) -> float:
         """How long the oldest of them waits."""
 
     @property
     def dropped(self) -> Mapping[str, int]:
         """Items that never came out of the log, by reason."""
+
+    @property
+    def dropped_spans(self) -> Mapping[str, int]:
+        """Those of them that are spans."""
 
 
 class Parcel(NamedTuple):

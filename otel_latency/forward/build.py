@@ -91,7 +91,13 @@ def faults_of_files(sections: Sequence[ForwardDestination]) -> list[ConfigError]
 
 
 def _credentials(section: ForwardDestination, index: int) -> Credentials:
-    return Credentials(f"forward[{index}]", headers=section.headers, header_files=section.header_files, tls=section.tls)
+    return Credentials(
+        f"forward[{index}]",
+        headers=section.headers,
+        header_files=section.header_files,
+        tls=section.tls,
+        may_quote=section.content == "drop",
+    )
 
 
 def _try(section: ForwardDestination, credentials: Credentials) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,12 +27,20 @@ class Credentials:
     """Everything here reads files and belongs on a thread. *place* is the destination's path in the configuration."""
 
     def __init__(
-        self, place: str, *, headers: Mapping[str, Secret], header_files: Mapping[str, str], tls: ForwardTLS
+        self,
+        place: str,
+        *,
+        headers: Mapping[str, Secret],
+        header_files: Mapping[str, str],
+        tls: ForwardTLS,
+        may_quote: bool = True,
     ) -> None:
+        """Who is sent prompts may repeat them in an answer: *may_quote* says whether to show what it says."""
         self._place = place
         self._known = {name: value.reveal() for name, value in headers.items()}
         self._files = header_files
         self._tls = tls
+        self._may_quote = may_quote
 
     @property
     def are_in_files(self) -> bool:
@@ -43,6 +51,11 @@ class Credentials:
     def known(self) -> Mapping[str, str]:
         """The headers as they were last read."""
         return self._known
+
+    @property
+    def secrets(self) -> Iterable[str] | None:
+        """What is to be left out of the far side's words; None where they are not to be repeated at all."""
+        return self._known.values() if self._may_quote else None
 
     def read(self) -> Mapping[str, str]:
         """The headers as they are now; a file that cannot be read leaves its header as it was.

@@ -21,7 +21,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from otel_latency.clock import Clock
 from otel_latency.errors import ForwardError
@@ -52,6 +52,13 @@ class DeadLetter:
     size_bytes: int
     reason: str
     error: str
+
+
+class _Counts(NamedTuple):
+    """Of one batch."""
+
+    items: int
+    spans: int
 
 
 class Destination:
@@ -87,7 +94,7 @@ class Destination:
         self._clock = clock
         self._gate = Gate(clock, uniform=uniform)
         self._pace = Pace()
-        self._open: dict[int, bool] = {}  # positions in order, and whether they are settled
+        self._open: dict[int, _Counts | None] = {}  # positions in order, and what was settled before those before it
         self._bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
@@ -101,7 +108,17 @@ class Destination:
     @property
     def queued(self) -> int:
         """Items that it has not settled yet, of all signals."""
-        return self._source.queued
+        return self._source.queued - sum(settled.items for settled in self._open.values() if settled)
+
+    @property
+    def queued_spans(self) -> int:
+        """Those of them that are spans."""
+        return self._source.queued_spans - sum(settled.spans for settled in self._open.values() if settled)
+
+    @property
+    def recovered_spans(self) -> int:
+        """Spans that a former run had accepted and not settled."""
+        return self._source.recovered_spans
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -144,6 +161,13 @@ class Destination:
             dropped[reason] += count
         return dropped
 
+    @property
+    def lost_spans(self) -> Counter[str]:
+        """Spans that it will never have, by reason: those dropped, and those that it `rejected`."""
+        lost = Counter(dict(self._source.dropped_spans))
+        lost += Counter({reason: n for (signal, reason), n in self.dead_lettered.items() if signal is Signal.TRACES})
+        return lost + Counter(rejected=self.rejected[Signal.TRACES])
+
     async def _read(self) -> list[Batch]:
         try:
             return list(await self._source.read(READ_BYTES))
@@ -160,7 +184,7 @@ class Destination:
         while len(self._tasks) >= LIMIT or (self._tasks and self._bytes + len(batch.body) > MAX_BYTES):
             self._room.clear()
             await self._room.wait()
-        self._open[batch.position] = False
+        self._open[batch.position] = None
         self._bytes += len(batch.body)
         task = asyncio.create_task(self._to_the_end(batch), name=f"forward:{self.name}:{batch.position}")
         self._tasks.add(task)
@@ -226,7 +250,8 @@ class Destination:
         self.forwarded[batch.signal] += batch.items - rejected
         if rejected:
             self.rejected[batch.signal] += rejected
-            self.last_error = f"it rejected {rejected} of {batch.items} {batch.signal.value}: {answer.message}"
+            self.last_error = f"it rejected {rejected} of {batch.items} {batch.signal.value}"
+            self.last_error += f": {answer.message}" if answer.message else ""
             self._warn("rejected", self.last_error)
 
     def _give_up(self, batch: Batch, error: ForwardError) -> None:
@@ -247,13 +272,11 @@ class Destination:
 
     def _settle(self, batch: Batch) -> None:
         """Commit as far as everything before is settled, too."""
-        self._open[batch.position] = True
+        self._open[batch.position] = _Counts(batch.items, batch.items if batch.signal is Signal.TRACES else 0)
         done = None
-        for position, is_settled in list(self._open.items()):
-            if not is_settled:
-                break
-            del self._open[position]
-            done = position
+        while self._open and self._open[first := next(iter(self._open))] is not None:
+            del self._open[first]
+            done = first
         if done is not None:
             self._source.commit(done)
 

@@ -84,7 +84,7 @@ class GRPCTransport:
             metadata=metadata,
             compression=grpc.Compression.Gzip if is_packed else grpc.Compression.NoCompression,
         )
-        secrets = self._credentials.known.values()
+        secrets = self._credentials.secrets
         try:
             return reply.partial_success(await call, is_json=False, secrets=secrets)
         except grpc.aio.AioRpcError as error:

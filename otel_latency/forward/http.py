@@ -66,7 +66,7 @@ class HTTPTransport:
                     body,
                     is_json=parcel.is_json,
                     now=self._clock.time(),
-                    secrets=self._credentials.known.values(),
+                    secrets=self._credentials.secrets,
                 )
         except TimeoutError:
             fact = f"no answer within {self._timeout:g} s"

@@ -4,7 +4,7 @@ HTTP: 429, 502, 503 and 504 are worth another try. gRPC: CANCELLED, DEADLINE_EXC
 UNAVAILABLE and DATA_LOSS are, and RESOURCE_EXHAUSTED where the answer says when. Everything else is final. What an
 answer rejects of a request (`partial_success`) is final as well.
 
-Of an answer's own words 200 characters are kept, printable ones, without our secrets.
+Of an answer's own words 200 characters are kept, printable ones, without our secrets; none where *secrets* is None.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RETRY_INFO: Final = "google.rpc.RetryInfo"
 
 
 def of_http(
-    status: int, headers: Mapping[str, str], body: bytes, *, is_json: bool, now: float, secrets: Iterable[str]
+    status: int, headers: Mapping[str, str], body: bytes, *, is_json: bool, now: float, secrets: Iterable[str] | None
 ) -> Accepted:
     """*now* is Unix seconds. Raises ForwardError."""
     if 200 <= status < 300:
@@ -51,12 +51,14 @@ def of_http(
     )
 
 
-def of_grpc_error(code: str, details: str, trailers: Mapping[str, bytes], *, secrets: Iterable[str]) -> ForwardError:
+def of_grpc_error(
+    code: str, details: str, trailers: Mapping[str, bytes], *, secrets: Iterable[str] | None
+) -> ForwardError:
     """*code* is the name of the status; *trailers* those that hold bytes."""
     wait = _retry_info(trailers)
     is_unconnected = details.startswith(_NOT_CONNECTED)
     refusal = _CERTIFICATE.search(details) if is_unconnected else None
-    said = words(details.partition(_CAUSE)[2] or details if is_unconnected else details, secrets)
+    said = words(details.partition(_CAUSE)[2] or details, secrets or ()) if is_unconnected else words(details, secrets)
     if refusal:
         fact = f"its certificate was refused: {refusal[1] or 'it is for another host'}"
     elif is_unconnected:
@@ -73,7 +75,7 @@ def of_grpc_error(code: str, details: str, trailers: Mapping[str, bytes], *, sec
     )
 
 
-def partial_success(body: bytes, *, is_json: bool, secrets: Iterable[str]) -> Accepted:
+def partial_success(body: bytes, *, is_json: bool, secrets: Iterable[str] | None) -> Accepted:
     """What an Export*ServiceResponse says; one that cannot be read says nothing, and the request was taken."""
     try:
         rejected, message = _json_partial(body) if is_json else _protobuf_partial(body)
@@ -82,8 +84,10 @@ def partial_success(body: bytes, *, is_json: bool, secrets: Iterable[str]) -> Ac
     return Accepted(max(rejected, 0), words(message, secrets))
 
 
-def words(text: str, secrets: Iterable[str]) -> str:
+def words(text: str, secrets: Iterable[str] | None) -> str:
     """The beginning of what a far side said, fit to be shown."""
+    if secrets is None:
+        return ""
     for secret in secrets:
         text = text.replace(secret, "***") if secret else text
     shown = "".join(letter if letter.isprintable() else " " for letter in text)

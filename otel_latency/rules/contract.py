@@ -144,6 +144,8 @@ _AGENT: Final = {
     "otel_latency_agent_turn_sampling_ratio": metric("gauge"),
     "otel_latency_agent_history_bytes": metric("gauge"),
     "otel_latency_agent_forward_dropped_items_total": metric("counter", "destination", "reason"),
+    "otel_latency_agent_forward_dropped_spans_total": metric("counter", "destination", "reason"),
+    "otel_latency_agent_forward_recovered_spans_total": metric("counter", "destination"),
     "otel_latency_agent_recovered_items_total": metric("counter", "signal"),
     "otel_latency_agent_history_dropped_total": metric("counter", "reason"),
     "otel_latency_agent_collector_failures_total": metric("counter", "collector"),

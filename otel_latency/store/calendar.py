@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 Job = Callable[[], Awaitable[object]]
 
 MINUTELY: Final = "* * * * *"
+LOOK_EVERY: Final = 60.0
+"""Seconds after which somebody may have set the clock."""
 _LATER: Final = timedelta(microseconds=1)
 
 log = logging.getLogger(__name__)
@@ -60,10 +63,20 @@ class Calendar:
     async def _keep(self, entry: _Entry) -> None:
         now = self._now()
         while (due := entry.trigger.get_next_fire_time(None, now)) is not None:
-            while (early := (due - self._now()).total_seconds()) > 0:  # noqa: ASYNC110 - clocks are set meanwhile
-                await asyncio.sleep(early)
+            due = await self._reach(due, entry.trigger)
             try:
                 await entry.job()
             except Exception:
                 log.exception("%s failed, and comes again", entry.name)
             now = max(self._now(), due + _LATER)
+
+    async def _reach(self, due: datetime, trigger: CronTrigger) -> datetime:
+        """Wait until *due*, or until the first time from where the clock is set back to; when that was."""
+        before = math.inf
+        while (early := (due - self._now()).total_seconds()) > 0:
+            if early > before:
+                due, before = trigger.get_next_fire_time(None, self._now()) or due, math.inf
+            else:
+                before = early
+                await asyncio.sleep(min(early, LOOK_EVERY))
+        return due

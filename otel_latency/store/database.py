@@ -1,9 +1,9 @@
 """The history's file and what is done with it, blocking: all of it is called on one thread, that of its owner.
 
 A file that is damaged, at the start or later, is put aside as `*.corrupt-TIME`, and what can be read of it goes into a
-new one. Where no file can be opened the history lives in memory, with little room, until maintenance finds that one
-can, and moves there what there is. On a full disk the ballast is let go and the oldest operations with it. `fault`
-tells of any of these, and none of them is raised.
+new one. Where no file can be opened the history lives in memory, with little room, until a write or maintenance finds
+that one can, and moves there what there is. On a full disk the ballast is let go and the oldest operations with it.
+`fault` tells of any of these, and none of them is raised.
 
 On disk it never takes more than *max_bytes*, journal and ballast included.
 """
@@ -145,6 +145,29 @@ class Database:
             self._look_at(error)
             raise
 
+    def leave_memory(self, now: float) -> None:
+        """Move to the disk, if it is in memory and there is a disk now. Raises nothing."""
+        if not self.is_in_memory:
+            return
+        memory = self._open
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                connection, fault = open_file(self._path), ""
+            except Damaged as error:
+                connection, fault = self._salvaged(str(error), now)
+            connection.close()
+            move(memory, self._path)
+        except (Damaged, TooNew, OSError, sqlite3.Error):
+            return
+        memory.close()
+        self.is_in_memory, self.fault = False, fault
+        log.info("the history is on disk again")
+        try:
+            self._open_sound()
+        except (Damaged, TooNew, OSError, sqlite3.Error) as error:
+            self._stay_in_memory(error)
+
     def answer(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """Ask the database. Raises TimeoutError where that takes more than `QUESTION_SECONDS`."""
         until = self._monotonic() + QUESTION_SECONDS
@@ -193,9 +216,8 @@ class Database:
             write()
 
     def _maintain(self, now: float) -> Iterator[None]:
-        if self.is_in_memory:
-            self._leave_memory(now)
-            yield
+        self.leave_memory(now)
+        yield
         yield from windows.compact(self._open, now)
         yield from retention.expire(self._open, now, self._detail, self._aggregate)
         yield from retention.shrink(self._open, self._room, self.dropped)
@@ -300,27 +322,7 @@ class Database:
         self.fault = f"store.path: {fact}: it is in memory, short, and does not survive a restart: {cure}"
         log.error("%s", self.fault)
         self.is_in_memory = True
+        self.close()  # a file that was opened, and then failed, would be locked against ourselves
         connection = connect(":memory:")
         prepare(connection)
         self._use(connection)
-
-    def _leave_memory(self, now: float) -> None:
-        """Move to the disk, if there is one now."""
-        memory = self._open
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                connection, fault = open_file(self._path), ""
-            except Damaged as error:
-                connection, fault = self._salvaged(str(error), now)
-            connection.close()
-            move(memory, self._path)
-        except (Damaged, TooNew, OSError, sqlite3.Error):
-            return
-        memory.close()
-        self.is_in_memory, self.fault = False, fault
-        log.info("the history is on disk again")
-        try:
-            self._open_sound()
-        except (Damaged, TooNew, OSError, sqlite3.Error) as error:
-            self._stay_in_memory(error)

@@ -36,6 +36,7 @@ FILE: Final = "history.db"
 WRITE_EVERY: Final = 1.0
 REST: Final = 20.0
 """Times as long as a write took passes before the next one begins: it has a twentieth of the time at most."""
+RETRY_WITHIN: Final = 2.0
 MAX_WAITING: Final = 16_384
 MAX_WAITING_TURNS: Final = 2_048
 """They are larger: some 5 KiB each."""
@@ -171,7 +172,8 @@ class History:
 
     @property
     def _has_news(self) -> bool:
-        return bool(len(self._batch) or self._states or self._batch.position is not None)
+        waits = len(self._batch) or self._states or self._batch.position is not None
+        return bool(waits or self._database.is_in_memory)  # where it tries the disk again
 
     async def written(self) -> None:
         """Wait for what is being written at the moment."""
@@ -312,9 +314,9 @@ class History:
         batch, self._batch = self._batch, Batch()
         waiting, self._states = self._states, {}
         try:
-            is_written = [await self._attempt(lambda: database.write(batch, now), len(batch))]
-            if batch.position is not None:
-                self._settle(batch.position, is_written=is_written[0])
+            if database.is_in_memory:
+                await self._on_thread(lambda: database.leave_memory(now))
+            is_written = [await self._write_batch(batch, now)]
             for name, state in waiting.items():
                 is_written.append(await self._attempt(partial(database.keep, name, state, now), 1))
             if all(is_written):
@@ -322,12 +324,45 @@ class History:
         finally:
             self._writing = None
             self._pause = max(WRITE_EVERY, REST * (self._clock.monotonic() - self._written))
+            if self._disk_fault or database.is_in_memory:  # what is missing is the disk, and not time
+                self._pause = min(self._pause, RETRY_WITHIN)
 
-    def _settle(self, position: int, *, is_written: bool) -> None:
-        if is_written:
+    async def _write_batch(self, batch: Batch, now: float) -> bool:
+        """Whether it was written. What the disk does not take now comes again, before what is newer."""
+        try:
+            await self._on_thread(lambda: self._database.write(batch, now))
+        except sqlite3.Error as error:
+            self._take_back(batch)
+            self._tell_fault(error)
+            return False
+        except (ValueError, OverflowError) as error:  # it will not be taken the next time either
+            self._lost["disk"] += len(batch)
+            self._reach_again(batch.position)
+            self._counted.clear()
+            self._tell_fault(error)
+            return False
+        self._settle(batch.position)
+        return True
+
+    def _settle(self, position: int | None) -> None:
+        """Say how far it is written. In memory nothing is: whoever has it on disk has to keep it."""
+        if self._database.is_in_memory:
+            self._reach_again(position)
+        elif position is not None:
             self._on_written(position)
-        elif self._batch.position is None:
+
+    def _reach_again(self, position: int | None) -> None:
+        if self._batch.position is None:
             self._batch.position = position
+
+    def _take_back(self, batch: Batch) -> None:
+        newer, self._batch = self._batch, batch
+        self._take(batch.spans, newer.spans)
+        self._take(batch.turns, newer.turns, MAX_WAITING_TURNS)
+        self._take(batch.minutes, newer.minutes)
+        self._take(batch.alerts, newer.alerts)
+        self._take(batch.counters, newer.counters)
+        batch.position = batch.position if newer.position is None else newer.position
 
     async def _attempt(self, write: Callable[[], None], rows: int) -> bool:
         """Whether it was written; else that is told, and the rows counted."""
@@ -335,7 +370,6 @@ class History:
             await self._on_thread(write)
         except (sqlite3.Error, ValueError, OverflowError) as error:
             self._lost["disk"] += rows
-            self._counted.clear()
             self._tell_fault(error)
             return False
         return True
@@ -347,7 +381,7 @@ class History:
         waiting += new[:room]
 
     def _tell_fault(self, error: Exception) -> None:
-        fault = f"the history cannot be written ({error}): what happens now is not kept"
+        fault = f"the history cannot be written ({error}): it is tried again"
         if fault != self._disk_fault:
             log.error("%s", fault)
         self._disk_fault = fault

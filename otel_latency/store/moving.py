@@ -31,6 +31,7 @@ INSERT OR IGNORE INTO disk.quarters (slot, series, data)
     SELECT slot, d.id, data FROM main.quarters AS w {_SERIES} ORDER BY w.id;
 UPDATE disk.progress SET value = min(value, (SELECT min(slot) / {PER_QUARTER} FROM main.minutes))
     WHERE name = 'compacted' AND EXISTS (SELECT 1 FROM main.minutes);
+INSERT OR REPLACE INTO disk.progress (name, value) SELECT name, value FROM main.progress WHERE name = 'log';
 INSERT OR REPLACE INTO disk.alerts (started, resolved, value, labels, annotations)
     SELECT started, resolved, value, labels, annotations FROM main.alerts ORDER BY id;
 INSERT OR REPLACE INTO disk.counters (name, labels, value, changed)

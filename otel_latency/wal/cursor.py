@@ -1,4 +1,4 @@
-"""How far a reader is, and what it never saw: arithmetic on places, and the small file that remembers them.
+"""How far a reader is, and what it never saw: arithmetic on places, and the small files that remember them.
 
 The items behind what a reader has finished are either waiting for it, or it lost them, by reason: `overflow`, when they
 had to go to make room, or `corrupt`, when the disk does not give them back. Both are counted once, when that is known.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +18,11 @@ from typing import Final
 from otel_latency.wal.format import START, Place
 
 FILE: Final = "cursors.json"
+"""Survives everything, and may be old."""
+NOTE: Final = "cursors.note"
+"""Is up to date after the end of the process, and may be missing or torn after that of the machine."""
 MAX_IN_FLIGHT: Final = 8192
+OVERFLOW, CORRUPT = "overflow", "corrupt"
 
 
 class Cursor:
@@ -27,6 +32,8 @@ class Cursor:
         self.done = done
         self.read = done
         self.dropped: Counter[str] = Counter()
+        self.dropped_spans: Counter[str] = Counter()
+        """Those of them that are spans."""
         self._in_flight: deque[tuple[Place, int]] = deque()
         self._gaps: deque[tuple[Place, Place]] = deque()
 
@@ -38,6 +45,10 @@ class Cursor:
     def queued(self, end: Place) -> int:
         """Items up to *end* that are neither done nor lost."""
         return end.items - self.done.items - sum(stop.items - start.items for start, stop in self._gaps)
+
+    def queued_spans(self, end: Place) -> int:
+        """Those of them that are spans."""
+        return end.spans - self.done.spans - sum(stop.spans - start.spans for start, stop in self._gaps)
 
     def take(self, before: Place, after: Place, time_ns: int) -> None:
         """A record was read; what should have stood before it, and is not known to be lost, is now."""
@@ -51,15 +62,15 @@ class Cursor:
         """There is nothing to be read before *place*."""
         for start, stop in list(self._gaps):
             if self.read <= start < place:
-                self._lose(self.read, start, "corrupt")
+                self._lose(self.read, start, CORRUPT)
                 self.read = stop
-        self._lose(self.read, place, "corrupt")
+        self._lose(self.read, place, CORRUPT)
         self.read = max(self.read, place)
 
     def lose(self, start: Place, stop: Place) -> None:
         """The records between these places had to go, to make room."""
         start = max(start, self.read)
-        self._lose(start, stop, "overflow")
+        self._lose(start, stop, OVERFLOW)
         if start == self.read:
             self.read = max(self.read, stop)
 
@@ -80,6 +91,8 @@ class Cursor:
             return
         if stop.items > start.items:
             self.dropped[reason] += stop.items - start.items
+        if stop.spans > start.spans:
+            self.dropped_spans[reason] += stop.spans - start.spans
         if self._gaps and self._gaps[-1][1] == start:
             start = self._gaps.pop()[0]
         self._gaps.append((start, stop))
@@ -94,12 +107,13 @@ class Cursor:
 
 
 def load(folder: Path) -> dict[str, Place]:
-    """The places that were saved; none when the file is missing or damaged. Raises OSError when it cannot be read."""
-    try:
-        saved = json.loads((folder / FILE).read_bytes())
-        return {name: _place(*saved[name]) for name in saved}
-    except (FileNotFoundError, ValueError, TypeError):
-        return {}
+    """The places that were saved or noted; none when the files are missing or damaged. Raises OSError when they cannot
+    be read.
+    """
+    places = _read(folder / FILE)
+    for name, place in _read(folder / NOTE, is_checked=True).items():
+        places[name] = max(place, places.get(name, START))
+    return places
 
 
 def save(folder: Path, places: Mapping[str, Place]) -> None:
@@ -118,7 +132,32 @@ def save(folder: Path, places: Mapping[str, Place]) -> None:
     draft.replace(folder / FILE)
 
 
-def _place(number: object, items: object) -> Place:
-    if not (isinstance(number, int) and isinstance(items, int) and 0 <= number < 1 << 62 and items >= 0):
+def note(folder: Path, places: Mapping[str, Place]) -> None:
+    """Overwrite the note, without waiting for the disk. Raises OSError."""
+    text = json.dumps(places).encode()
+    file = os.open(folder / NOTE, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        os.pwrite(file, b"%08x%b\n" % (zlib.crc32(text), text), 0)
+    finally:
+        os.close(file)
+
+
+def _read(path: Path, *, is_checked: bool = False) -> dict[str, Place]:
+    try:
+        text = path.read_bytes()
+        if is_checked:
+            crc, text = int(text[:8], 16), text[8:].partition(b"\n")[0]
+            if crc != zlib.crc32(text):
+                return {}
+        saved = json.loads(text)
+        return {name: _place(*saved[name]) for name in saved}
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}
+
+
+def _place(number: object, items: object, spans: object) -> Place:
+    if not (isinstance(number, int) and isinstance(items, int) and isinstance(spans, int)):
+        raise TypeError("no place")
+    if not (0 <= number < 1 << 62 and 0 <= spans <= items):
         raise ValueError("no place")
-    return Place(number, items)
+    return Place(number, items, spans)

@@ -25,8 +25,8 @@ from otel_latency.wal.recovery import is_aside, put_damaged_aside, recover
 from otel_latency.wal.segment import Segment, size_of, sync_folder
 
 MEMORY_BYTES: Final = 8 << 20
-_CURSOR_BYTES: Final = 8192
-"""The cursors' file and its successor, in blocks."""
+_CURSOR_BYTES: Final = 12288
+"""The cursors' file, its successor and the note, in blocks."""
 _BLOCK: Final = 4096
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class Record(NamedTuple):
     items: int
     time_ns: int
     body: bytes
+    spans: int = 0
 
 
 class Mark(NamedTuple):
@@ -132,8 +133,8 @@ class Disk:
             for name, number in readers.items()
         }
         known = max((number or 0 for number in readers.values()), default=0)
-        self.end = max([self.end, Place(known, self.end.items), *places.values()])
-        return {name: max(place, Place(readers[name] or 0, place.items)) for name, place in places.items()}
+        self.end = max([self.end, self.end._replace(number=known), *places.values()])
+        return {name: max(place, place._replace(number=readers[name] or 0)) for name, place in places.items()}
 
     def append(self, bodies: Sequence[tuple[bytes, Entry]]) -> Appended:
         """Keep a group of bodies, each with its record, whose payload is still to come.
@@ -191,6 +192,11 @@ class Disk:
         """Remember how far those readers are whose cursors live here. Raises OSError."""
         if self._folder is not None and self._is_open:
             cursor.save(self._folder, cursors)
+
+    def note(self, cursors: Mapping[str, Place]) -> None:
+        """The same for the end of the process only, and in no time. Raises OSError."""
+        if self._folder is not None and self._is_open:
+            cursor.note(self._folder, cursors)
 
     def retry(self, now: float) -> Sequence[tuple[Place, Place]]:
         """Try the disk again, if it was in trouble, with what has to go there; the answer is what went for that."""
@@ -269,7 +275,7 @@ class Disk:
                     return Read(records, Mark(number, part, offset), records[-1][0])
                 entry, number, offset = found.entry, found.after.number, found.end_offset
                 body = self._codec.expand(entry)
-                record = Record(number, entry.kind, entry.flags, entry.items, entry.time_ns, body)
+                record = Record(number, entry.kind, entry.flags, entry.items, entry.time_ns, body, entry.spans)
                 records.append((found.before, record))
                 most_bytes -= len(body)
         except OSError as error:

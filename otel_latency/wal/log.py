@@ -4,9 +4,10 @@
                                                               ^-- readers, each from where it was, also after a crash
 
 What `append` has returned for survives the end of the process and of the machine's power. Positions grow by the record,
-from 1, and none is given twice. A reader that commits a position has done with all records up to it; how far it had
-committed is known again after a restart, to the second, so that it gets some records twice and misses none. A reader
-that keeps its own cursor, in a transaction with its results, gets every record once.
+from 1, and none is given twice. A reader that commits a position has done with all records up to it. How far it had
+committed is known again after the end of the process, and to the second after that of the machine's power, so that it
+gets some records twice and misses none. A reader that keeps its own cursor, in a transaction with its results, gets
+every record once.
 
 A request that comes alone is written at once. After each group the disk rests as long as the group took, at most
 `group_commit`, unless `group_bytes` wait. Meanwhile, and while the disk works, requests gather: one fsync is for many.
@@ -32,13 +33,14 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 from otel_latency.clock import Clock
 from otel_latency.errors import Overloaded
-from otel_latency.wal.cursor import Cursor
+from otel_latency.wal.cursor import OVERFLOW, Cursor
 from otel_latency.wal.disk import Appended, Disk, Mark, Record, Strip
-from otel_latency.wal.format import START, Entry, Place
+from otel_latency.wal.format import START, Entry, Place, after
 
 MAX_WAITING_BYTES: Final = 16 << 20
 READ_BYTES: Final = 1 << 20
 RETRY_EVERY: Final = 1.0
+TELL_EVERY: Final = 60.0
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ class _Waiting(NamedTuple):
     entry: Entry
     then: Callable[[int], None] | None
     kept: asyncio.Future[int]
+    until: float
+    """When its sender's patience ends, on the loop's clock."""
 
 
 class Log:
@@ -67,13 +71,13 @@ class Log:
         max_bytes: int = 64 << 20,
         segment_bytes: int = 4 << 20,
         group_commit: float = 0.010,
-        group_bytes: int = 256 << 10,
+        group_bytes: int = 1 << 20,
         patience: float = 5.0,
         on_disk_failure: Literal["memory", "refuse"] = "memory",
         salt: Callable[[], int] = _random_salt,
         strip: Strip = lambda _kind, _flags, body: body,
     ) -> None:
-        """*strip* runs on the writer's thread."""
+        """*group_bytes* are those of bodies, of which a fifth is written; *strip* runs on the writer's thread."""
         self._clock = clock
         self._group_commit = group_commit
         self._group_bytes = group_bytes
@@ -88,18 +92,25 @@ class Log:
         )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="otel-latency-log")
         self._waiting: list[_Waiting] = []
+        self._group: list[_Waiting] = []
         self._waiting_bytes = 0
+        self._watch: asyncio.TimerHandle | None = None
         self._arrived = asyncio.Event()
         self._enough = asyncio.Event()
         self._appended = asyncio.Event()
+        self._committed = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
+        self._noter: asyncio.Task[None] | None = None
         self._is_closing = False
         self.readers: dict[str, Reader] = {}
         self._remembered: dict[str, Place] = {}
         self._ours: frozenset[str] = frozenset()
         self.end = START
+        self._told: dict[str, float] = {}
         self.acked_nondurable = 0
         """Items that were acknowledged while they were in memory only."""
+        self.acked_nondurable_spans = 0
+        """Those of them that are spans."""
 
     @property
     def fault(self) -> str:
@@ -122,11 +133,19 @@ class Log:
         self._ours = frozenset(name for name, number in readers.items() if number is None)
         self.readers = {name: Reader(name, self, Cursor(place)) for name, place in places.items()}
         self._writer = asyncio.create_task(self._write_groups(), name="log:writer")
+        self._noter = asyncio.create_task(self._note_cursors(), name="log:cursors")
 
     async def append(
-        self, kind: int, body: bytes, *, items: int, flags: int = 0, then: Callable[[int], None] | None = None
+        self,
+        kind: int,
+        body: bytes,
+        *,
+        items: int,
+        spans: int = 0,
+        flags: int = 0,
+        then: Callable[[int], None] | None = None,
     ) -> int:
-        """Keep *body*, in which so many items are; returns its position when it is durable.
+        """Keep *body*, in which so many items are, and *spans* of them; returns its position when it is durable.
 
         *kind* and *flags* are bytes that come back with it. *then* is called with the position as well, on the loop, in
         the order of positions and before anybody is answered; also when nobody waits for the answer any more.
@@ -134,24 +153,23 @@ class Log:
         Raises Overloaded when the disk is too slow, hangs for longer than *patience* (the record may be kept all the
         same), or is broken and memory not to stand in; ValueError where a number does not fit its field.
         """
-        if not (0 <= kind < 256 and 0 <= flags < 256 and 0 <= items < 1 << 32):
-            raise ValueError("kind and flags are bytes, and items a count of at most 32 bits")
+        if not (0 <= kind < 256 and 0 <= flags < 256 and 0 <= spans <= items < 1 << 32):
+            raise ValueError("kind and flags are bytes, items a count of at most 32 bits, and spans some of them")
         if self._is_closing or self._writer is None:
             raise Overloaded("the log is not open")
         if self._waiting_bytes + len(body) > MAX_WAITING_BYTES:
             raise Overloaded("the log's disk does not keep up")
-        entry = Entry(kind, flags, items, int(self._clock.time() * 1e9), len(body), b"")
-        kept: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(body, entry, then, kept))
+        entry = Entry(kind, flags, items, int(self._clock.time() * 1e9), len(body), b"", spans)
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[int] = loop.create_future()
+        self._waiting.append(_Waiting(body, entry, then, kept, loop.time() + self._patience))
+        if self._watch is None:
+            self._watch = loop.call_later(self._patience, self._look_for_hang)
         self._waiting_bytes += len(body)
         self._arrived.set()
         if self._waiting_bytes >= self._group_bytes:
             self._enough.set()
-        try:
-            async with asyncio.timeout(self._patience):
-                return await kept
-        except TimeoutError:
-            raise Overloaded("the log's disk hangs") from None
+        return await kept
 
     async def run(self) -> None:
         """Every second try a broken disk again, remember cursors and delete what everybody has read."""
@@ -173,6 +191,11 @@ class Log:
             self._enough.set()
             await self._writer
             self._writer = None
+            if self._noter is not None:
+                self._noter.cancel()
+                await asyncio.wait([self._noter])
+            if self._watch is not None:
+                self._watch.cancel()
             await self.maintain()
             await self._on_thread(self._disk.close)
         self._thread.shutdown(wait=False)
@@ -201,6 +224,7 @@ class Log:
 
     async def _write_group(self) -> None:
         group, self._waiting = self._waiting, []
+        self._group = group
         self._arrived.clear()
         try:
             appended = await self._on_thread(partial(self._disk.append, [one[:2] for one in group]))
@@ -208,26 +232,38 @@ class Log:
             _refuse(group, error)
         else:
             self._settle(group, appended)
+        self._group = []
         self._waiting_bytes -= sum(len(one.body) for one in group)
+
+    def _look_for_hang(self) -> None:
+        """One timer for all: a timeout for each request would cost as much as writing it."""
+        loop = asyncio.get_running_loop()
+        pending = [one for one in (*self._group, *self._waiting) if not one.kept.done()]
+        for one in pending:
+            if one.until <= loop.time():
+                one.kept.set_exception(Overloaded("the log's disk hangs"))
+        soonest = min((one.until for one in pending if not one.kept.done()), default=None)
+        self._watch = None if soonest is None else loop.call_at(soonest, self._look_for_hang)
 
     async def _pause(self, seconds: float) -> None:
         """Let so much time pass, unless there is enough for a group."""
         if self._waiting_bytes >= self._group_bytes or self._is_closing:
             return
         self._enough.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._enough.wait()
+        timer = asyncio.get_running_loop().call_later(seconds, self._enough.set)
+        await self._enough.wait()
+        timer.cancel()
 
     def _settle(self, group: list[_Waiting], appended: Appended) -> None:
         self.end = appended.end
         self._lose(appended.dropped)
         place = appended.before
         for one in group:
-            before, place = place, Place(place.number + 1, place.items + one.entry.items)
+            before, place = place, after(place, one.entry)
             self._hand_on(one, before, place)
             if not appended.is_durable:
                 self.acked_nondurable += one.entry.items
+                self.acked_nondurable_spans += one.entry.spans
             if not one.kept.done():
                 one.kept.set_result(place.number)
         self._appended.set()
@@ -236,7 +272,18 @@ class Log:
     def _lose(self, dropped: Iterable[tuple[Place, Place]]) -> None:
         for start, stop in dropped:
             for reader in self.readers.values():
+                before = reader.dropped.get(OVERFLOW, 0)
                 reader.cursor.lose(start, stop)
+                if reader.dropped.get(OVERFLOW, 0) > before:
+                    self._tell_loss(reader)
+
+    def _tell_loss(self, reader: Reader) -> None:
+        """Once a minute."""
+        now = self._clock.monotonic()
+        if now - self._told.get(reader.name, -TELL_EVERY) >= TELL_EVERY:
+            self._told[reader.name] = now
+            lost = reader.dropped[OVERFLOW]
+            log.warning("the log is full: %d items, the oldest, are lost to %s so far", lost, reader.name)
 
     def _hand_on(self, one: _Waiting, before: Place, place: Place) -> None:
         for reader in self.readers.values():
@@ -265,11 +312,26 @@ class Log:
         """Unix seconds."""
         return self._clock.time()
 
+    def committed(self, name: str) -> None:
+        """For readers: this one has done with more."""
+        if name in self._ours:
+            self._committed.set()
+
+    async def _note_cursors(self) -> None:
+        while True:
+            await self._committed.wait()
+            self._committed.clear()
+            with suppress(OSError):  # then what `_remember` saves has to do
+                await self._on_thread(partial(self._disk.note, self._cursors()))
+
+    def _cursors(self) -> dict[str, Place]:
+        """Of those readers whose cursors are in our care."""
+        return {name: reader.cursor.done for name, reader in self.readers.items() if name in self._ours}
+
     async def _remember(self) -> None:
-        done = {name: reader.cursor.done for name, reader in self.readers.items()}
-        through = min(done.values(), default=self.end).number
+        through = min((reader.cursor.done for reader in self.readers.values()), default=self.end).number
         await self._on_thread(lambda: self._disk.release(through))
-        ours = {name: place for name, place in done.items() if name in self._ours}
+        ours = self._cursors()
         if ours != self._remembered:
             with suppress(OSError):  # the disk's fault is told when it refuses records
                 await self._on_thread(lambda: self._disk.save(ours))
@@ -289,6 +351,8 @@ class Reader:
         self._log = owner
         self._mark = Mark(cursor.read.number)
         self._oldest_ns: int | None = None
+        self.recovered_spans = self.queued_spans
+        """Spans that an earlier run left in the log for this reader."""
 
     @property
     def is_at_end(self) -> bool:
@@ -301,9 +365,19 @@ class Reader:
         return self.cursor.dropped
 
     @property
+    def dropped_spans(self) -> Mapping[str, int]:
+        """Those of them that are spans."""
+        return self.cursor.dropped_spans
+
+    @property
     def queued(self) -> int:
         """Items that are in the log for this reader, read or not, and not committed."""
         return self.cursor.queued(self._log.end)
+
+    @property
+    def queued_spans(self) -> int:
+        """Those of them that are spans."""
+        return self.cursor.queued_spans(self._log.end)
 
     @property
     def oldest_seconds(self) -> float:
@@ -338,9 +412,12 @@ class Reader:
     def commit(self, position: int) -> None:
         """The records up to *position* are done with, and will not come again."""
         self.cursor.commit(position)
+        self._log.committed(self.name)
 
     async def look(self) -> None:
-        """Find out how old the oldest record is."""
+        """Find out how old the oldest record is, where none is read that is not done."""
+        if self.cursor.oldest_ns is not None:
+            return
         number = self.cursor.done.number
         self._oldest_ns = await self._log.oldest_ns(number) if number < self._log.end.number else None
 
@@ -358,8 +435,8 @@ class Reader:
         found, self._mark, reached = await self._log.read(mark, most_bytes)
         new = [(before, record) for before, record in found if before.number >= self.cursor.read.number]
         for before, record in new:
-            after = Place(record.position, before.items + record.items)
-            self.cursor.take(before, after, record.time_ns)
+            behind = Place(record.position, before.items + record.items, before.spans + record.spans)
+            self.cursor.take(before, behind, record.time_ns)
         self.cursor.reach(reached)
         return [record for _, record in new]
 

@@ -65,7 +65,7 @@ def recover(folder: Path, max_bytes: int, now: float) -> Recovered:
     recovered.segments.reverse()
     # A number may have been given to a record in what was cut off, or in a file that is of no use any more.
     given = max([recovered.end.number, *(name.number - 1 for name, _ in names)])
-    recovered.end = Place(given + recovered.torn_bytes // RECORD_BYTES, recovered.end.items)
+    recovered.end = recovered.end._replace(number=given + recovered.torn_bytes // RECORD_BYTES)
     return recovered
 
 

@@ -247,9 +247,29 @@ async def test_commits_in_order(rig):
     await rig.sink.has(1)
     rig.source.append(spans("second"))
     await rig.until(lambda: rig.destination.forwarded[Signal.TRACES] == 1)
-    assert 0 == rig.source.committed
+    assert (0, 1, 1) == (rig.source.committed, rig.destination.queued, rig.destination.queued_spans)
     answered.set()
     await rig.settled(2)
+    assert (0, 0) == (rig.destination.queued, rig.destination.queued_spans)
+
+
+async def test_spans(rig):
+    """What waits and what is lost is counted in spans as well, whatever else is sent."""
+    rig.sink.answers += [far_side.status(400), far_side.status(200, b"\x0a\x02\x08\x02"), far_side.status(400)]
+    rig.source.append(spans("a", "b"), items=2)
+    await rig.settled(1)
+    rig.source.append(spans("a", "b", "c"), items=3)
+    await rig.settled(2)
+    rig.source.append(REQUESTS[Signal.METRICS]().SerializeToString(), Signal.METRICS, items=7)
+    await rig.settled(3)
+    rig.source.dropped["overflow"] = 4
+    assert {"http_400": 2, "rejected": 2, "overflow": 4} == rig.destination.lost_spans
+    assert {"http_400": 9, "overflow": 4} == rig.destination.dropped
+    rig.sink.answers.append(far_side.silence)
+    rig.source.append(REQUESTS[Signal.LOGS]().SerializeToString(), Signal.LOGS, items=5)
+    rig.source.append(spans("a"), items=1)
+    await rig.until(lambda: rig.destination.forwarded[Signal.TRACES] == 2)
+    assert (5, 0) == (rig.destination.queued, rig.destination.queued_spans)
 
 
 @pytest.mark.parametrize(("size", "most"), [(100, LIMIT), (MAX_BYTES * 2 // 5, 2), (2 * MAX_BYTES, 1)])

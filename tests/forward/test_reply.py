@@ -108,6 +108,17 @@ def test_words(body, content_type, shown):
     assert f"it answered 400{shown}" == str(of_http(400, body, Content_Type=content_type))
 
 
+def test_no_words():
+    """A far side that knows prompts is not quoted; what grpcio says itself is."""
+    with pytest.raises(ForwardError) as refused:
+        reply.of_http(400, {"Content-Type": "text/plain"}, b"hello", is_json=False, now=NOW, secrets=None)
+    assert "it answered 400" == str(refused.value)
+    assert (1, "") == reply.partial_success(field(1, b"\x08\x01" + field(2, b"hello")), is_json=False, secrets=None)
+    assert "it answered ABORTED" == str(reply.of_grpc_error("ABORTED", "hello", {}, secrets=None))
+    unconnected = reply.of_grpc_error("UNAVAILABLE", f"{UNCONNECTED}Connection refused", {}, secrets=None)
+    assert "no connection: UNKNOWN: ipv4:127.0.0.1:1: Connection refused" == str(unconnected)
+
+
 CODES = {
     "CANCELLED": True,
     "UNKNOWN": False,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from otel_latency.store import calendar
 from otel_latency.store.calendar import MINUTELY, Calendar
 
 START = datetime(2024, 5, 1, 11, 59, 59, 990_000, tzinfo=UTC)
@@ -25,7 +26,7 @@ async def test_a_job_comes_again():
 
     async def fail():
         await ran.put(now())
-        now.offset += timedelta(minutes=5, seconds=59.99)
+        now.offset += timedelta(minutes=5, seconds=59.9)
         raise RuntimeError("each time")
 
     calendar = Calendar(now)
@@ -36,6 +37,25 @@ async def test_a_job_comes_again():
     calendar.stop()
     calendar.stop()
     assert ["12:00", "12:06", "12:12"] == times
+
+
+async def test_a_clock_that_is_set_back(monkeypatch):
+    """A job comes at its times from there on, and not only when its former time comes again."""
+    monkeypatch.setattr(calendar, "LOOK_EVERY", 0.01)
+    now, ran = Now(), asyncio.Queue()
+    now.offset -= timedelta(seconds=30)
+
+    async def note():
+        await ran.put(now())
+
+    jobs = calendar.Calendar(now)
+    jobs.add("retention", MINUTELY, note)
+    jobs.start()
+    await asyncio.sleep(0.02)
+    now.offset -= timedelta(days=1, seconds=-29.9)
+    async with asyncio.timeout(10):
+        assert "2024-04-30 12:00" == (await ran.get()).strftime("%Y-%m-%d %H:%M")
+    jobs.stop()
 
 
 async def test_a_job_never_runs_beside_itself():

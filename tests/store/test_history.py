@@ -24,13 +24,20 @@ class Life:
         self.clock = FakeClock(NOW)
         self.minutes = {}
         self.opened = []
+        self.written = []
 
     async def start(self):
         for each in self.opened:
             await each.close()
         self.minutes.clear()
         history = History(
-            self.folder, detail=86400, aggregate=30 * 86400, max_bytes=64 << 20, clock=self.clock, minutes=self.seen
+            self.folder,
+            detail=86400,
+            aggregate=30 * 86400,
+            max_bytes=64 << 20,
+            clock=self.clock,
+            minutes=self.seen,
+            written=self.written.append,
         )
         self.opened.append(history)
         return history, await history.start()
@@ -383,3 +390,37 @@ async def test_a_line_reaches_up_to_now(life):
     await life.tick(120)
     (line,) = (await history.history(NAME, *EVER, 60))["series"]
     assert [point["count"] for point in line["points"]] == [2]
+
+
+async def test_a_disk_that_refuses_for_a_while(life):
+    """What could not be written comes again, before what is newer, and only then is it told to be written."""
+    history, _ = await life.start()
+    await history.ask(lambda connection: connection.execute("PRAGMA query_only = ON"))
+    for number in (1, 2):
+        history.add([span(number=number)])
+        life.minutes[int(life.clock.time()) // 60] = Sketch([float(number)])
+        history.reach(number)
+        await life.tick(60)
+    assert ([], {}, 2) == (life.written, history.dropped, history.waiting)
+    assert "it is tried again" in history.fault
+    await history.ask(lambda connection: connection.execute("PRAGMA query_only = OFF"))
+    await life.tick()
+    assert ([2], "", {1, 2}) == (life.written, history.fault, set(await ids(history)))
+    (line,) = (await history.history(NAME, NOW, NOW + 180))["series"]
+    assert [1, 1] == [point["count"] for point in line["points"]]
+
+
+async def test_in_memory_nothing_is_written(tmp_path):
+    """Whoever has it on disk has to keep it, until the history is there, which it tries with every write."""
+    life = Life(tmp_path / "file" / "data")
+    (tmp_path / "file").touch()
+    history, _ = await life.start()
+    history.reach(7)
+    await life.tick()
+    await life.tick()
+    assert ([], True) == (life.written, history.status()["is_in_memory"])
+    (tmp_path / "file").unlink()
+    await life.tick()
+    assert ([7], False) == (life.written, history.status()["is_in_memory"])
+    assert 7 == (await life.start())[1].position
+    await life.opened[-1].close()

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_latency.wal import cursor
-from otel_latency.wal.cursor import FILE, MAX_IN_FLIGHT, Cursor
+from otel_latency.wal.cursor import FILE, MAX_IN_FLIGHT, NOTE, Cursor
 from otel_latency.wal.format import Place
 
 
 def place(number):
-    """Ten items a record."""
-    return Place(number, 10 * number)
+    """Ten items a record, four of them spans."""
+    return Place(number, 10 * number, 4 * number)
 
 
 def read(one, until):
@@ -39,6 +39,7 @@ def test_overflow_behind_what_is_in_flight():
     read(one, 3)
     one.lose(place(0), place(7))
     assert ({"overflow": 40}, place(7), 60) == (one.dropped, one.read, one.queued(place(10)))
+    assert ({"overflow": 16}, 24) == (one.dropped_spans, one.queued_spans(place(10)))
     one.commit(3)
     assert (place(7), 30) == (one.done, one.queued(place(10)))
 
@@ -115,6 +116,7 @@ def test_conservation(steps):
                 gone |= lost
                 one.lose(place(start), place(stop))
         assert 10 * end == 10 * committed + one.queued(place(end)) + one.dropped.total()
+        assert 4 * end == 4 * committed + one.queued_spans(place(end)) + one.dropped_spans.total()
     one.reach(place(end))
     one.commit(end)
     committed += len(flying)
@@ -130,6 +132,19 @@ def test_file(tmp_path):
     assert [FILE] == [path.name for path in tmp_path.iterdir()]
 
 
+def test_note(tmp_path):
+    """Of what was saved and what was noted that counts which is farther; a damaged note counts for nothing."""
+    cursor.save(tmp_path, {"a": place(5), "b": place(5)})
+    cursor.note(tmp_path, {"a": place(1000), "b": place(4), "c": place(3)})
+    assert {"a": place(1000), "b": place(5), "c": place(3)} == cursor.load(tmp_path)
+    cursor.note(tmp_path, {"a": place(6)})
+    assert {"a": place(6), "b": place(5)} == cursor.load(tmp_path)
+    whole = (tmp_path / NOTE).read_bytes()
+    for damaged in (b"", whole[:4], whole[:20], whole.replace(b"6", b"7", 1), bytes(len(whole))):
+        (tmp_path / NOTE).write_bytes(damaged)
+        assert {"a": place(5), "b": place(5)} == cursor.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -141,6 +156,8 @@ def test_file(tmp_path):
         '{"a": [-1, 0]}',
         '{"a": ["1", 1]}',
         '{"a": [1, 2, 3]}',
+        '{"a": [1, 2]}',
+        '{"a": [1, 2, 1, 1]}',
         '{"a": 1}',
         '{"a": [1e30, 1]}',
         "\xff",

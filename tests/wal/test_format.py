@@ -26,9 +26,12 @@ ENTRIES = [entry(number) for number in range(8)]
     st.integers(0, 2**40),
 )
 def test_round_trip(given_records, number):
-    """Bodies, kinds, flags and items come back as they were given, each at its place."""
-    entries = [entry(1, text=text, kind=kind, flags=flags, items=items) for text, kind, flags, items in given_records]
-    found = list(scan(group(entries, Place(number, 7)), SALT))
+    """Bodies, kinds, flags, items and spans come back as they were given, each at its place."""
+    entries = [
+        entry(1, text=text, kind=kind, flags=flags, items=items)._replace(spans=items // 2)
+        for text, kind, flags, items in given_records
+    ]
+    found = list(scan(group(entries, Place(number, 7, 5)), SALT))
     assert given_records == [
         (CODEC.expand(one.entry), one.entry.kind, one.entry.flags, one.entry.items) for one in found
     ]
@@ -36,6 +39,10 @@ def test_round_trip(given_records, number):
     assert [7 + sum(one.items for one in entries[:at]) for at in range(len(entries))] == [
         one.before.items for one in found
     ]
+    assert [5 + sum(one.spans for one in entries[:at]) for at in range(len(entries))] == [
+        one.before.spans for one in found
+    ]
+    assert [one.spans for one in entries] == [one.entry.spans for one in found]
 
 
 def test_cut_anywhere():
@@ -91,8 +98,8 @@ def test_groups():
 
 def test_header():
     """A header tells version and place, and none where a bit of it is wrong."""
-    header = segment_header(Place(41, 9), SALT)
-    assert (SEGMENT_BYTES, (VERSION, Place(41, 9))) == (len(header), parse_header(header, SALT))
+    header = segment_header(Place(41, 9, 8), SALT)
+    assert (SEGMENT_BYTES, (VERSION, Place(41, 9, 8))) == (len(header), parse_header(header, SALT))
     for at in range(8 * len(header)):
         damaged = bytearray(header)
         damaged[at // 8] ^= 1 << at % 8

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ from wal.making import NOW, SALT, body, opened
 from otel_latency.clock import SystemClock
 from otel_latency.errors import Overloaded
 from otel_latency.testing import FakeClock
+from otel_latency.wal import cursor
 from otel_latency.wal.format import parse_name, scan
 from otel_latency.wal.log import MAX_WAITING_BYTES, Log
 
@@ -34,12 +36,12 @@ def segments(folder):
 async def test_append(tmp_path):
     """What is acknowledged is in a file, and comes to a reader as it was given."""
     async with opened(tmp_path, {"a": 0}) as log:
-        assert 1 == await log.append(2, b"a body", items=5, flags=9)
+        assert 1 == await log.append(2, b"a body", items=5, spans=4, flags=9)
         (path,) = segments(tmp_path)
         name = parse_name(path.name)
         assert [1] == [found.after.number for found in scan(path.read_bytes(), name.salt)]
         (record,) = await log.readers["a"].read()
-        assert (1, 2, 9, 5, int(NOW * 1e9), b"a body") == record
+        assert (1, 2, 9, 5, int(NOW * 1e9), b"a body", 4) == record
 
 
 async def test_groups(tmp_path):
@@ -107,6 +109,47 @@ async def test_follow(tmp_path):
         assert 3 == reader.queued
 
 
+async def test_spans(tmp_path):
+    """Of what waits it is known how much is spans, also after a restart."""
+    async with opened(tmp_path, {"a": None}) as log:
+        reader = log.readers["a"]
+        for spans in (5, 0, 5):
+            await log.append(1, b"body", items=5, spans=spans)
+        await reader.read()
+        reader.commit(1)
+        assert (10, 5, 0) == (reader.queued, reader.queued_spans, reader.recovered_spans)
+    async with opened(tmp_path, {"a": None}) as log:
+        reader = log.readers["a"]
+        await log.append(1, b"body", items=5, spans=3)
+        assert (15, 8, 5) == (reader.queued, reader.queued_spans, reader.recovered_spans)
+
+
+async def test_in_memory():
+    """What is acknowledged from memory is counted, and how much of it is spans."""
+    log = Log(None, clock=FakeClock(NOW))
+    await log.open({"a": 0})
+    await log.append(1, b"body", items=5, spans=4)
+    await log.append(1, b"body", items=3)
+    assert (8, 4) == (log.acked_nondurable, log.acked_nondurable_spans)
+    await log.close()
+
+
+async def test_killed(tmp_path):
+    """What was committed just before the end of the process does not come again."""
+    async with opened(tmp_path, {"a": None}) as log:
+        await append_all(log, 5)
+        reader = log.readers["a"]
+        await reader.read()
+        reader.commit(3)
+        async with asyncio.timeout(5):
+            while {"a": reader.cursor.done} != cursor.load(tmp_path):
+                await asyncio.sleep(0)
+        copy = tmp_path / "copy"
+        shutil.copytree(tmp_path, copy)  # as it is without `close`
+    async with opened(copy, {"a": None}) as log:
+        assert [4, 5] == await read_all(log.readers["a"])
+
+
 async def test_release(tmp_path):
     """Segments go once every reader has committed them, within a second."""
     clock = FakeClock(NOW)
@@ -126,8 +169,8 @@ async def test_release(tmp_path):
         running.cancel()
 
 
-async def test_overflow(tmp_path):
-    """At the cap each reader loses what it has not read, to the item, and goes on with what is left."""
+async def test_overflow(tmp_path, caplog):
+    """At the cap each reader loses what it has not read, to the item, and goes on with what is left; told once."""
     rng = random.Random(1)
     async with opened(tmp_path, {"quick": 0, "slow": 0}, max_bytes=128 << 10, segment_bytes=16 << 10) as log:
         quick, slow = log.readers.values()
@@ -140,6 +183,7 @@ async def test_overflow(tmp_path):
         assert ({}, 0, {"overflow": lost}, 900 - lost) == (quick.dropped, quick.queued, slow.dropped, slow.queued)
         kept = await read_all(slow)
         assert (list(range(lost // 3 + 1, 301)), {"overflow": lost}) == (kept, slow.dropped)
+        assert 1 == caplog.text.count("the log is full") == caplog.text.count("are lost to slow")
         slow.commit(300)
         assert 0 == slow.queued
 
