@@ -2,7 +2,7 @@
 BIN := .venv/bin
 STAMP := .venv/.complete
 BUILD_FILES := requirements-dev.txt pyproject.toml setup.py scripts/setup.sh scripts/system.sh \
-	$(wildcard otel_latency/*.c otel_latency/*/*.c)
+	$(wildcard otel_latency/*.h otel_latency/*.c otel_latency/*/*.c)
 
 .PHONY: setup run test lint format bench fuzz parity chaos dashboards deploy-check lock clean help
 

@@ -29,7 +29,7 @@ from otel_latency.config.sections import Config, ForwardDestination
 from otel_latency.errors import DecodeError
 from otel_latency.forward.batch import Batch
 from otel_latency.records import MetricPoint, Signal
-from otel_latency.wal.disk import Record, Strip
+from otel_latency.wal.disk import Record
 from otel_latency.wal.log import Log, Reader
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class Delivery:
             max_bytes=int(store.log_bytes),
             segment_bytes=min(SEGMENT_BYTES, int(store.log_bytes) // SEGMENTS),
             on_disk_failure=store.on_disk_failure,
-            strip=_strip(config.forward),
         )
+        self._strip = _strip(config.forward)
         self._destinations = config.forward
         self._clock = clock
         self._resolver = resolver
@@ -132,8 +132,7 @@ class Delivery:
 
     async def start(self, position: int, recall: Recall) -> None:
         """Open the log, and hand on again what lies behind *position*. Raises nothing; see `log.fault`."""
-        from_the_log = dict.fromkeys(f"forward:{one.label}" for one in self._destinations)
-        await self.log.open({AGGREGATE: position, **from_the_log})
+        await self.log.open({AGGREGATE: position, **dict.fromkeys(self._reader_names())})
         reader = self.log.readers[AGGREGATE]
         async for record in reader.backlog():
             self._recall(record, recall)
@@ -150,7 +149,8 @@ class Delivery:
         flags = _IS_JSON if is_json else 0
         kind = _SIGNALS.index(signal)
         spans = items if signal is Signal.TRACES else 0
-        return self.log.append(kind, body, items=items, spans=spans, flags=flags, then=partial(self._hand_on, then))
+        kept = self._strip(signal, body, is_json)
+        return self.log.append(kind, kept, items=items, spans=spans, flags=flags, then=partial(self._hand_on, then))
 
     def written(self, position: int) -> None:
         """All that was handed on up to *position* is on disk."""
@@ -212,6 +212,13 @@ class Delivery:
     def _each(self) -> Sequence[Destination]:
         return self._forwarder.destinations if self._forwarder is not None else ()
 
+    def _reader_names(self) -> list[str]:
+        if not self._destinations:
+            return []
+        from otel_latency.forward.build import reader_name
+
+        return [reader_name(one) for one in self._destinations]
+
     def _build(self) -> Forwarder:
         from otel_latency.forward.build import build
 
@@ -252,14 +259,14 @@ def _is_content(key: str) -> bool:
     return key.encode(errors="replace") in denied()
 
 
-def _strip(destinations: Sequence[ForwardDestination]) -> Strip:
+def _strip(destinations: Sequence[ForwardDestination]) -> Callable[[Signal, bytes, bool], bytes]:
     """Prompts and completions are not written down, unless a destination wants them."""
     if any(one.content == "keep" for one in destinations):
-        return lambda _kind, _flags, body: body
+        return lambda _signal, body, _is_json: body
 
-    def strip(kind: int, flags: int, body: bytes) -> bytes:
+    def strip(signal: Signal, body: bytes, is_json: bool) -> bytes:
         cut, cut_json = _content_cutters()
-        return cut_json(body) if flags & _IS_JSON else cut(body, _SIGNALS[kind])
+        return cut_json(body) if is_json else cut(body, signal)
 
     return strip
 

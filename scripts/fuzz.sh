@@ -10,7 +10,7 @@ cp -r otel_latency tests "$work"
 find "$work" -name '*.so' -delete
 
 include=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
-for source in otel_latency/_native.c otel_latency/ingest/_scanner.c; do
+for source in otel_latency/_native.c otel_latency/ingest/_scanner.c otel_latency/forward/_redact.c; do
     gcc -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -shared -fPIC \
         -I"$include" "$source" -o "$work/${source%.c}.abi3.so"
 done

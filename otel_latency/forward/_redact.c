@@ -11,65 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VARINT = 0, FIXED64 = 1, LENGTH = 2, FIXED32 = 5 };
+#include "../_wire.h"
+
 enum { MALFORMED = -1, UNCHANGED = 0, CHANGED = 1 };
-
-/* ---- the protobuf wire format ------------------------------------------------------------------------------- */
-
-typedef struct { const uint8_t *at, *end; } Bytes;
-
-typedef struct { uint32_t number; int type; const uint8_t *begin, *length_at; Bytes value; } Field;
-
-static inline int read_varint(Bytes *in, uint64_t *out)
-{
-    if (in->at < in->end && *in->at < 0x80) { /* nearly all of them */
-        *out = *in->at++;
-        return 1;
-    }
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64 && in->at < in->end; shift += 7) {
-        uint8_t byte = *in->at++;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *out = value;
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* 1: a field was read; 0: the end; MALFORMED: the bytes are no message. */
-static inline int next_field(Bytes *in, Field *field)
-{
-    if (in->at == in->end) return 0;
-    uint64_t tag, number;
-    field->begin = in->at;
-    if (!read_varint(in, &tag) || tag >> 3 == 0 || tag >> 32) return MALFORMED;
-    field->number = (uint32_t)(tag >> 3);
-    field->type = (int)(tag & 7);
-    field->length_at = in->at;
-    field->value = (Bytes){in->at, in->at};
-    switch (field->type) {
-    case VARINT:
-        return read_varint(in, &number) ? 1 : MALFORMED;
-    case FIXED64:
-        number = 8;
-        break;
-    case FIXED32:
-        number = 4;
-        break;
-    case LENGTH:
-        if (!read_varint(in, &number)) return MALFORMED;
-        break;
-    default:
-        return MALFORMED;
-    }
-    if (number > (uint64_t)(in->end - in->at)) return MALFORMED;
-    field->value.at = in->at;
-    in->at += number;
-    field->value.end = in->at;
-    return 1;
-}
+enum { PLACE_BITS = 10, PLACES = 1 << PLACE_BITS };
 
 static uint8_t *write_varint(uint8_t *at, uint64_t value)
 {
@@ -120,34 +65,51 @@ static const Shape logs = {0, {{1, MESSAGE, &resource_records}}};
 
 static const Part *part_of(const Shape *shape, const Field *field)
 {
-    if (field->type != LENGTH) return NULL;
     for (int index = 0; index < 6 && shape->parts[index].number; index++)
-        if (shape->parts[index].number == field->number) return &shape->parts[index];
+        if (field->tag == TAG(shape->parts[index].number, LENGTH)) return &shape->parts[index];
     return NULL;
 }
 
 /* ---- names -------------------------------------------------------------------------------------------------- */
 
 typedef struct { const uint8_t *at; size_t size; } Name;
-typedef struct { PyObject *owner; Name *names; size_t count; } Names;
+
+/* Names in the order of their places; those of a place begin at runs[place] and end where the next one's begin. */
+typedef struct { PyObject *owner; Name *names; size_t count; uint32_t runs[PLACES + 2]; } Names;
 
 typedef struct {
     PyObject_HEAD
-    Names keys, prefixes, events;      /* keys in the order of their lengths, prefixes of their first bytes */
-    uint32_t first_key[258];           /* the first key of a length (256: and longer); its end is the next one's */
-    uint32_t first_prefix[257];        /* the same for prefixes, by their first byte */
+    Names keys, prefixes, events;
     PyObject *event_name, *kept;
 } Redactor;
 
-static int by_size(const void *left, const void *right)
+static inline uint32_t place_of(uint64_t value) { return (uint32_t)(value * 0x9E3779B97F4A7C15u >> (64 - PLACE_BITS)); }
+
+/* Whole names lie where their length and last byte say. */
+static inline uint32_t place_of_whole(const uint8_t *at, size_t size)
 {
-    size_t a = ((const Name *)left)->size, b = ((const Name *)right)->size;
-    return (a > b) - (a < b);
+    return size ? place_of((uint64_t)size << 8 | at[size - 1]) : 0;
 }
 
-static int by_first_byte(const void *left, const void *right)
+/* Beginnings lie where their first eight bytes say; shorter ones come last. */
+static inline uint32_t place_of_beginning(const uint8_t *at, size_t size)
 {
-    return *((const Name *)left)->at - *((const Name *)right)->at;
+    uint64_t head;
+    if (size < sizeof head) return PLACES;
+    memcpy(&head, at, sizeof head);
+    return place_of(head);
+}
+
+static int by_place_of_whole(const void *left, const void *right)
+{
+    const Name *a = left, *b = right;
+    return (int)place_of_whole(a->at, a->size) - (int)place_of_whole(b->at, b->size);
+}
+
+static int by_place_of_beginning(const void *left, const void *right)
+{
+    const Name *a = left, *b = right;
+    return (int)place_of_beginning(a->at, a->size) - (int)place_of_beginning(b->at, b->size);
 }
 
 static int begins_with(Bytes text, const Name *name)
@@ -163,22 +125,30 @@ static int is_name(Bytes text, const Name *name)
     return (size_t)(text.end - text.at) == name->size && begins_with(text, name);
 }
 
-static int is_event_name(const Redactor *self, Bytes text)
+static int holds(const Names *self, Bytes name)
 {
-    for (size_t index = 0; index < self->events.count; index++)
-        if (is_name(text, &self->events.names[index])) return 1;
+    uint32_t place = place_of_whole(name.at, (size_t)(name.end - name.at));
+    for (uint32_t index = self->runs[place]; index < self->runs[place + 1]; index++)
+        if (is_name(name, &self->names[index])) return 1;
     return 0;
 }
 
+static int holds_beginning_of(const Names *self, Bytes name)
+{
+    uint32_t place = place_of_beginning(name.at, (size_t)(name.end - name.at));
+    if (place < PLACES)
+        for (uint32_t index = self->runs[place]; index < self->runs[place + 1]; index++)
+            if (begins_with(name, &self->names[index])) return 1;
+    for (uint32_t index = self->runs[PLACES]; index < self->count; index++)
+        if (begins_with(name, &self->names[index])) return 1;
+    return 0;
+}
+
+static int is_event_name(const Redactor *self, Bytes text) { return holds(&self->events, text); }
+
 static int is_denied(const Redactor *self, Bytes key)
 {
-    size_t size = (size_t)(key.end - key.at), slot = size < 256 ? size : 256;
-    for (uint32_t index = self->first_key[slot]; index < self->first_key[slot + 1]; index++)
-        if (is_name(key, &self->keys.names[index])) return 1;
-    if (!size) return 0;
-    for (uint32_t index = self->first_prefix[*key.at]; index < self->first_prefix[*key.at + 1]; index++)
-        if (begins_with(key, &self->prefixes.names[index])) return 1;
-    return 0;
+    return holds(&self->keys, key) || holds_beginning_of(&self->prefixes, key);
 }
 
 static Name name_of(PyObject *bytes)
@@ -194,7 +164,7 @@ static int holds_event(const Redactor *self, Bytes message, uint32_t number)
     Field field;
     int more, found = 0;
     while ((more = next_field(&message, &field)) == 1)
-        if (field.number == number && field.type == LENGTH) found |= is_event_name(self, field.value);
+        if (field.tag == TAG(number, LENGTH)) found |= is_event_name(self, field.body);
     return more < 0 ? MALFORMED : found;
 }
 
@@ -205,11 +175,11 @@ static int is_event_attribute(const Redactor *self, Bytes attribute)
     Bytes rest = attribute;
     int more, is_it = 0;
     while ((more = next_field(&rest, &field)) == 1)
-        is_it |= field.number == 1 && field.type == LENGTH && is_name(field.value, &wanted);
+        is_it |= field.tag == TAG(1, LENGTH) && is_name(field.body, &wanted);
     if (more < 0 || !is_it) return 0;
     for (rest = attribute; next_field(&rest, &field) == 1;) {
-        if (field.number != 2 || field.type != LENGTH) continue;
-        int found = holds_event(self, field.value, 1);
+        if (field.tag != TAG(2, LENGTH)) continue;
+        int found = holds_event(self, field.body, 1);
         if (found) return found == 1;
     }
     return 0;
@@ -221,22 +191,35 @@ static int is_content_event(const Redactor *self, Bytes message, const Shape *sh
     int more, found = 0;
     while ((more = next_field(&message, &field)) == 1) {
         const Part *part = found ? NULL : part_of(shape, &field);
-        if (part && part->kind == NAME) found = is_event_name(self, field.value);
-        else if (part && part->kind == ATTRIBUTE) found = is_event_attribute(self, field.value);
+        if (part && part->kind == NAME) found = is_event_name(self, field.body);
+        else if (part && part->kind == ATTRIBUTE) found = is_event_attribute(self, field.body);
     }
     return more < 0 ? MALFORMED : found;
 }
 
+/* Whether it is a key, then a value, each of less than 128 bytes, and nothing else: nearly all are. */
+static int is_plain(Bytes attribute, Bytes *key)
+{
+    const uint8_t *at = attribute.at, *value;
+    Py_ssize_t size = attribute.end - at;
+    if (size < 4 || at[0] != TAG(1, LENGTH) || at[1] > 0x7f || at[1] > size - 4) return 0;
+    value = at + 2 + at[1];
+    *key = (Bytes){at + 2, value};
+    return value[0] == TAG(2, LENGTH) && value[1] < 0x80 && value + 2 + value[1] == attribute.end;
+}
+
 static int attribute_goes(const Redactor *self, Bytes attribute, int has_to_be_kept)
 {
+    Bytes key;
+    if (!has_to_be_kept && is_plain(attribute, &key)) return is_denied(self, key);
     Name kept = has_to_be_kept ? name_of(self->kept) : (Name){NULL, 0};
     Field field;
     int more, keys = 0, others = 0, denied = 0;
     while ((more = next_field(&attribute, &field)) == 1) {
-        if (field.number != 1 || field.type != LENGTH) continue;
+        if (field.tag != TAG(1, LENGTH)) continue;
         keys++;
-        others += has_to_be_kept && !begins_with(field.value, &kept);
-        denied += is_denied(self, field.value);
+        others += has_to_be_kept && !begins_with(field.body, &kept);
+        denied += is_denied(self, field.body);
     }
     return more < 0 || denied || (has_to_be_kept && (!keys || others));
 }
@@ -254,8 +237,8 @@ static int walk(const Redactor *self, Bytes in, const Shape *shape, uint8_t **ou
         if (!part || part->kind == NAME) {
             continue;
         } else if (part->kind == MESSAGE) {
-            uint8_t *begin = *out + (field.value.at - kept), *end = begin;
-            int inner = walk(self, field.value, part->inner, &end);
+            uint8_t *begin = *out + (field.body.at - kept), *end = begin;
+            int inner = walk(self, field.body, part->inner, &end);
             if (inner == CHANGED) {
                 memcpy(*out, kept, (size_t)(field.length_at - kept));
                 uint8_t *at = write_varint(*out + (field.length_at - kept), (uint64_t)(end - begin));
@@ -268,7 +251,7 @@ static int walk(const Redactor *self, Bytes in, const Shape *shape, uint8_t **ou
         } else if (part->kind == BODY) {
             goes = is_event;
         } else {
-            goes = attribute_goes(self, field.value, is_event && part->kind == EVENT_ATTRIBUTE);
+            goes = attribute_goes(self, field.body, is_event && part->kind == EVENT_ATTRIBUTE);
         }
         if (goes) {
             memcpy(*out, kept, (size_t)(field.begin - kept));
@@ -326,7 +309,8 @@ static PyObject *redactor_redact(Redactor *self, PyObject *args)
     return answer;
 }
 
-static int take(Names *into, PyObject *list, int (*order)(const void *, const void *))
+static int take(Names *into, PyObject *list, uint32_t (*place)(const uint8_t *, size_t),
+                int (*order)(const void *, const void *))
 {
     if (!PyList_Check(list)) {
         PyErr_SetString(PyExc_TypeError, "lists of bytes are wanted");
@@ -349,6 +333,12 @@ static int take(Names *into, PyObject *list, int (*order)(const void *, const vo
         into->names[into->count] = name_of(name);
     }
     qsort(into->names, count, sizeof(Name), order);
+    uint32_t index = 0;
+    for (uint32_t at = 0; at <= PLACES; at++) {
+        into->runs[at] = index;
+        while (index < count && place(into->names[index].at, into->names[index].size) == at) index++;
+    }
+    into->runs[PLACES + 1] = index;
     return 1;
 }
 
@@ -366,21 +356,11 @@ static int redactor_init(Redactor *self, PyObject *args, PyObject *kwargs)
     }
     self->event_name = Py_NewRef(event_name);
     self->kept = Py_NewRef(kept);
-    if (!take(&self->keys, keys, by_size)) return -1;
-    if (!take(&self->prefixes, prefixes, by_first_byte) || !take(&self->events, events, by_size)) return -1;
-    uint32_t index = 0;
-    for (uint32_t slot = 0; slot < 257; slot++) {
-        self->first_key[slot] = index;
-        while (index < self->keys.count && (self->keys.names[index].size <= slot || slot == 256)) index++;
-    }
-    self->first_key[257] = index;
-    index = 0;
-    for (uint32_t byte = 0; byte < 256; byte++) {
-        self->first_prefix[byte] = index;
-        while (index < self->prefixes.count && *self->prefixes.names[index].at <= byte) index++;
-    }
-    self->first_prefix[256] = index;
-    return 0;
+    return take(&self->keys, keys, place_of_whole, by_place_of_whole)
+                   && take(&self->prefixes, prefixes, place_of_beginning, by_place_of_beginning)
+                   && take(&self->events, events, place_of_whole, by_place_of_whole)
+               ? 0
+               : -1;
 }
 
 static void redactor_dealloc(Redactor *self)

@@ -11,66 +11,17 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../_wire.h"
+
 enum { MAX_SPANS = 20000, MAX_SPAN_BYTES = 65536, MAX_ATTRIBUTES = 128, MAX_EVENTS = 128, MAX_TEXT = 4096 };
 enum { MAX_LINKS = 16, MAX_PLAIN_NAME = 64 };
 enum { PROFILE_SLOTS = 4096, MAX_PROFILES = 2048, MAX_PROFILE_BYTES = 1 << 20 };
 static const uint64_t UNREADABLE = UINT64_MAX; /* the context of spans whose resource or scope is malformed */
 static const double MAX_PLAIN = 86400; /* beyond it a measure is looked at more closely */
-enum { VARINT = 0, FIXED64 = 1, LENGTH = 2, FIXED32 = 5 };
 enum { LABEL = 0, MEASURE = 1, FOREIGN = 2, LINK = 3, DETAIL = 4, IGNORED = 5 };
 enum { MALFORMED, INVALID_TRACE_ID, INVALID_SPAN_ID, TOO_LARGE, REASONS };
 
 static const char *const REASON_NAMES[REASONS] = {"malformed", "invalid_trace_id", "invalid_span_id", "too_large"};
-
-/* ---- the protobuf wire format ------------------------------------------------------------------------------- */
-
-typedef struct { const uint8_t *at, *end; } Bytes;
-
-typedef struct { uint32_t number; int type; uint64_t scalar; Bytes body; } Field;
-
-static inline int read_varint(Bytes *in, uint64_t *out)
-{
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64 && in->at < in->end; shift += 7) {
-        uint8_t byte = *in->at++;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            *out = value;
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* 1: a field was read; 0: the end; -1: the bytes are no protobuf message (groups are refused: OTLP has none). */
-static inline int next_field(Bytes *in, Field *field)
-{
-    if (in->at == in->end) return 0;
-    uint64_t tag, length;
-    if (!read_varint(in, &tag) || tag >> 3 == 0 || tag >> 32) return -1;
-    field->number = (uint32_t)(tag >> 3);
-    field->type = (int)(tag & 7);
-    switch (field->type) {
-    case VARINT:
-        return read_varint(in, &field->scalar) ? 1 : -1;
-    case FIXED64:
-        if (in->end - in->at < 8) return -1;
-        memcpy(&field->scalar, in->at, 8); /* little-endian, as every platform that we build on */
-        in->at += 8;
-        return 1;
-    case FIXED32:
-        if (in->end - in->at < 4) return -1;
-        in->at += 4;
-        return 1;
-    case LENGTH:
-        if (!read_varint(in, &length) || length > (uint64_t)(in->end - in->at)) return -1;
-        field->body.at = in->at;
-        field->body.end = in->at += length;
-        return 1;
-    default:
-        return -1;
-    }
-}
 
 static Py_ssize_t size(Bytes b) { return b.end - b.at; }
 
@@ -244,14 +195,13 @@ static int read_key_value(Bytes whole, KeyValue *pair)
     int more;
     pair->key = pair->value = (Bytes){whole.at, whole.at};
     while ((more = next_field(&whole, &field)) > 0) {
-        if (field.type != LENGTH) continue;
-        if (field.number == 1) pair->key = field.body;
-        if (field.number == 2) pair->value = field.body;
+        if (field.tag == TAG(1, LENGTH)) pair->key = field.body;
+        if (field.tag == TAG(2, LENGTH)) pair->value = field.body;
     }
     if (more < 0 || !is_utf8(pair->key)) return 0;
     value = pair->value;
     while ((more = next_field(&value, &field)) > 0)
-        if (field.number == 1 && field.type == LENGTH && !is_utf8(field.body)) return 0;
+        if (field.tag == TAG(1, LENGTH) && !is_utf8(field.body)) return 0;
     return more == 0;
 }
 
@@ -270,7 +220,7 @@ static int read_status(Bytes in, uint64_t *code)
     Field field;
     int more;
     while ((more = next_field(&in, &field)) > 0)
-        if (field.number == 3 && field.type == VARINT) *code = field.scalar;
+        if (field.tag == TAG(3, VARINT)) *code = field.scalar;
     return more == 0;
 }
 
@@ -283,30 +233,26 @@ static int read_span(const Scanner *self, Bytes in, Span *span)
     span->start_ns = span->end_ns = span->kind = span->status = 0;
     span->found_count = span->attribute_count = span->event_count = span->link_count = 0;
     while ((more = next_field(&in, &field)) > 0) {
-        if (field.type == LENGTH) {
-            switch (field.number) {
-            case 1: span->trace_id = field.body; break;
-            case 2: span->span_id = field.body; break;
-            case 4: span->parent_id = field.body; break;
-            case 5: span->name = field.body; break;
-            case 9:
-                if (span->attribute_count++ < MAX_ATTRIBUTES && !read_attribute(self, field.body, span)) return MALFORMED;
-                break;
-            case 11:
-                if (span->event_count < MAX_EVENTS) span->events[span->event_count++] = field.body;
-                break;
-            case 13:
-                if (span->link_count < MAX_LINKS) span->links[span->link_count++] = field.body;
-                break;
-            case 15:
-                if (!read_status(field.body, &span->status)) return MALFORMED;
-                break;
-            }
-        } else if (field.type == FIXED64) {
-            if (field.number == 7) span->start_ns = field.scalar;
-            if (field.number == 8) span->end_ns = field.scalar;
-        } else if (field.type == VARINT && field.number == 6) {
-            span->kind = field.scalar;
+        switch (field.tag) {
+        case TAG(1, LENGTH): span->trace_id = field.body; break;
+        case TAG(2, LENGTH): span->span_id = field.body; break;
+        case TAG(4, LENGTH): span->parent_id = field.body; break;
+        case TAG(5, LENGTH): span->name = field.body; break;
+        case TAG(6, VARINT): span->kind = field.scalar; break;
+        case TAG(7, FIXED64): span->start_ns = field.scalar; break;
+        case TAG(8, FIXED64): span->end_ns = field.scalar; break;
+        case TAG(9, LENGTH):
+            if (span->attribute_count++ < MAX_ATTRIBUTES && !read_attribute(self, field.body, span)) return MALFORMED;
+            break;
+        case TAG(11, LENGTH):
+            if (span->event_count < MAX_EVENTS) span->events[span->event_count++] = field.body;
+            break;
+        case TAG(13, LENGTH):
+            if (span->link_count < MAX_LINKS) span->links[span->link_count++] = field.body;
+            break;
+        case TAG(15, LENGTH):
+            if (!read_status(field.body, &span->status)) return MALFORMED;
+            break;
         }
     }
     if (more < 0 || !is_utf8(span->name)) return MALFORMED;
@@ -329,17 +275,19 @@ static PyObject *to_text(Bytes b)
 /* A scalar AnyValue as str, bool, int or float; NULL without an exception for anything else. */
 static PyObject *to_value(Bytes in)
 {
-    Field field, last = {0, 0, 0, {NULL, NULL}};
+    Field field, last;
     double number;
+    last.tag = 0;
     while (next_field(&in, &field) > 0) last = field;
-    if (last.number == 1 && last.type == LENGTH) return to_text(last.body);
-    if (last.number == 2 && last.type == VARINT) return PyBool_FromLong(last.scalar != 0);
-    if (last.number == 3 && last.type == VARINT) return PyLong_FromLongLong((long long)last.scalar);
-    if (last.number == 4 && last.type == FIXED64) {
+    switch (last.tag) {
+    case TAG(1, LENGTH): return to_text(last.body);
+    case TAG(2, VARINT): return PyBool_FromLong(last.scalar != 0);
+    case TAG(3, VARINT): return PyLong_FromLongLong((long long)last.scalar);
+    case TAG(4, FIXED64):
         memcpy(&number, &last.scalar, 8);
         return PyFloat_FromDouble(number);
+    default: return NULL;
     }
-    return NULL;
 }
 
 /* into[key] = value, with the dict made when there is a first one. */
@@ -425,7 +373,7 @@ static PyObject *event_attributes(Bytes event)
     int count = 0;
     while (attributes && next_field(&event, &field) > 0) {
         KeyValue pair;
-        if (field.number != 3 || field.type != LENGTH || count++ >= MAX_ATTRIBUTES) continue;
+        if (field.tag != TAG(3, LENGTH) || count++ >= MAX_ATTRIBUTES) continue;
         int sound = read_key_value(field.body, &pair);
         PyObject *value = sound ? to_value(pair.value) : NULL, *key = NULL;
         if (value) key = PyUnicode_DecodeUTF8((const char *)pair.key.at, size(pair.key), "strict");
@@ -459,8 +407,8 @@ static int collect_events(const Scanner *self, const Span *span, PyObject **meas
         Field field;
         int more, failed = 0;
         while ((more = next_field(&in, &field)) > 0) {
-            if (field.number == 1 && field.type == FIXED64) time_ns = field.scalar;
-            if (field.number == 2 && field.type == LENGTH) name = field.body;
+            if (field.tag == TAG(1, FIXED64)) time_ns = field.scalar;
+            if (field.tag == TAG(2, LENGTH)) name = field.body;
         }
         if (more < 0 || !is_utf8(name)) return 0;
         const Interest *interest = find_interest(self, name, 1);
@@ -489,9 +437,8 @@ static int collect_links(const Scanner *self, const Span *span, PyObject **forei
         int more, count = 0;
         while ((more = next_field(&in, &field)) > 0) {
             KeyValue pair;
-            if (field.type != LENGTH) continue;
-            if (field.number == 2) span_id = field.body;
-            if (field.number != 4 || count++ >= MAX_ATTRIBUTES) continue;
+            if (field.tag == TAG(2, LENGTH)) span_id = field.body;
+            if (field.tag != TAG(4, LENGTH) || count++ >= MAX_ATTRIBUTES) continue;
             if (!read_key_value(field.body, &pair)) return 0;
             const Interest *interest = find_interest(self, pair.key, 0);
             if (!interest || interest->kind != LINK) continue;
@@ -630,7 +577,7 @@ static int scan_scope(Scan *scan, PyObject *resource, Bytes in)
     Field field;
     int more, go = 1;
     while ((more = next_field(&walk, &field)) > 0)
-        if (field.number == 1 && field.type == LENGTH) scope = field.body;
+        if (field.tag == TAG(1, LENGTH)) scope = field.body;
     if (more < 0) return 0;
     PyObject *context = PyObject_CallFunction(scan->scanner->context, "Oy#", resource, scope.at, size(scope));
     if (!context) return -1;
@@ -638,7 +585,7 @@ static int scan_scope(Scan *scan, PyObject *resource, Bytes in)
     Py_DECREF(context);
     if (PyErr_Occurred()) return -1;
     while (go > 0 && next_field(&in, &field) > 0)
-        if (field.number == 2 && field.type == LENGTH) go = scan_span(scan, id, field.body);
+        if (field.tag == TAG(2, LENGTH)) go = scan_span(scan, id, field.body);
     return go;
 }
 
@@ -649,12 +596,12 @@ static int scan_resource(Scan *scan, Bytes in)
     Field field;
     int more, go = 1;
     while ((more = next_field(&walk, &field)) > 0)
-        if (field.number == 1 && field.type == LENGTH) resource = field.body;
+        if (field.tag == TAG(1, LENGTH)) resource = field.body;
     if (more < 0) return 0;
     PyObject *bytes = to_bytes(resource);
     if (!bytes) return -1;
     while (go > 0 && next_field(&in, &field) > 0)
-        if (field.number == 2 && field.type == LENGTH) go = scan_scope(scan, bytes, field.body);
+        if (field.tag == TAG(2, LENGTH)) go = scan_scope(scan, bytes, field.body);
     Py_DECREF(bytes);
     return go;
 }
@@ -664,7 +611,7 @@ static int scan_request(Scan *scan, Bytes in)
     Field field;
     int more = 0, go = 1;
     while (go > 0 && (more = next_field(&in, &field)) > 0)
-        if (field.number == 1 && field.type == LENGTH) go = scan_resource(scan, field.body);
+        if (field.tag == TAG(1, LENGTH)) go = scan_resource(scan, field.body);
     return more < 0 ? 0 : go;
 }
 

@@ -59,10 +59,6 @@ class Read(NamedTuple):
     reached: Place
 
 
-Strip = Callable[[int, int, bytes], bytes]
-"""Takes out of a body of that kind and flags what is not to be kept."""
-
-
 class Appended(NamedTuple):
     """The places before and behind a group, whether it is durable, and the stretches that had to go for it."""
 
@@ -83,10 +79,8 @@ class Disk:
         segment_bytes: int,
         keep_in_memory: bool,
         salt: Callable[[], int],
-        strip: Strip = lambda _kind, _flags, body: body,
     ) -> None:
         self._folder = folder
-        self._strip = strip
         self._room = max_bytes - _CURSOR_BYTES
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
@@ -136,12 +130,8 @@ class Disk:
         self.end = max([self.end, self.end._replace(number=known), *places.values()])
         return {name: max(place, place._replace(number=readers[name] or 0)) for name, place in places.items()}
 
-    def append(self, bodies: Sequence[tuple[bytes, Entry]]) -> Appended:
-        """Keep a group of bodies, each with its record, whose payload is still to come.
-
-        Raises Overloaded where the disk does not take it, and memory is not to.
-        """
-        entries = [self._packed(*one) for one in bodies]
+    def append(self, entries: Sequence[Entry]) -> Appended:
+        """Keep a group of records. Raises Overloaded where the disk does not take it, and memory is not to."""
         before = self.end
         is_durable = False
         if not self._trouble and self._folder is not None:
@@ -158,10 +148,6 @@ class Disk:
             self.end = after(self.end, entry)
         dropped, self._dropped = self._dropped, []
         return Appended(before, self.end, is_durable, dropped)
-
-    def _packed(self, body: bytes, entry: Entry) -> Entry:
-        kept = self._strip(entry.kind, entry.flags, body)
-        return entry._replace(size=len(kept), payload=self._codec.compress(kept))
 
     def read(self, mark: Mark, most_bytes: int) -> Read:
         """The records behind *mark*, until their bodies have *most_bytes*; never none while there is one."""

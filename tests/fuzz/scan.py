@@ -1,7 +1,8 @@
 """Damaged requests for the compiled parts, under AddressSanitizer: `make fuzz` (SECONDS=60).
 
-The requests start out valid, are damaged at random, and must be scanned, refused, or counted without a report of the
-sanitizers. The seed is printed; `--seed` repeats a run.
+The requests start out valid, are damaged at random, and must be scanned, refused, counted and rid of content without a
+report of the sanitizers; what stays without content has to be what the redactor in Python leaves. The seed is printed;
+`--seed` repeats a run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from otel_latency import _native, semconv
 from otel_latency.errors import DecodeError
+from otel_latency.forward.content import denied
+from otel_latency.forward.redact import PythonRedactor, Redactor, redactor
 from otel_latency.ingest.otlp_traces import TraceDecoder
+from otel_latency.records import Signal
 from tests.ingest.test_otlp_traces import golden_requests
 from tests.ingest.test_scanner import request, with_events
 
@@ -69,6 +73,13 @@ def count(rows: list, source: random.Random) -> None:
         _native.count_bounds(values, array("d", sorted(source.sample(range(50), 9))), array("q", [0] * 10))
 
 
+def without_content(redactor: Redactor, body: bytes) -> bytes | None:
+    try:
+        return redactor.redact(body, Signal.TRACES)
+    except ValueError:
+        return None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -80,6 +91,9 @@ def main() -> None:
     spans += [detailed()] * (len(spans) // 4)
     print(f"{_native.__file__}: seed {arguments.seed}", flush=True)
     decoder, rows = TraceDecoder(), []
+    names = denied(["gen_ai.request.model", "server.*", "p*"])
+    compiled, readable = redactor(names), PythonRedactor(names)
+    assert type(compiled) is not type(readable), "the redactor was not compiled"
     requests = refused = size = 0
     end = time.monotonic() + arguments.seconds
     while time.monotonic() < end:
@@ -92,6 +106,9 @@ def main() -> None:
             rows += decoder.decode(body, is_json=False)[0]
         except DecodeError:
             refused += 1
+        kept = without_content(compiled, body)
+        if source.random() < 0.05:
+            assert kept == without_content(readable, body), f"request {requests} is rid of something else in Python"
         if len(rows) > 500:
             count(rows, source)
             rows.clear()

@@ -62,7 +62,7 @@ def new_disk(folder: Path | None, *, max_bytes: int = 1 << 20, segment_bytes: in
 def put(disk: Disk, number: int, *, text: bytes | None = None, items: int = 3):
     """Append one record."""
     text = body(number) if text is None else text
-    return disk.append([(text, entry(number, items=items, text=text)._replace(payload=b""))])
+    return disk.append([entry(number, items=items, text=text)])
 
 
 def all_of(disk: Disk, number: int = 0) -> list:
