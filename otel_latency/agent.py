@@ -159,7 +159,7 @@ class Agent:
             await self.web.start()
             stack.push_async_callback(self.web.stop)
             stack.callback(self.stream.close)
-            await self.delivery.start(await self.insight.start(), self.intake.recall)
+            await self.delivery.start(await self.insight.start(), self.intake.recall, self._remember)
             stack.push_async_callback(self.delivery.close)
             stack.push_async_callback(self.insight.close)
             await stack.enter_async_context(self._beside(self.delivery.run(), "delivery"))
@@ -287,6 +287,9 @@ class Agent:
             for _, trace_id, span_id, _, _, _, _ in rows:
                 self.operations.end(trace_id, span_id)
         self.insight.take(rows)
+
+    def _remember(self, body: bytes, *, is_json: bool) -> None:
+        self.insight.remember(self.intake.rows(body, is_json=is_json))
 
     def _take_points(self, points: list[MetricPoint]) -> None:
         self.received.add(without_content(points), self._clock.time())

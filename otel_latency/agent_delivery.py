@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -40,6 +41,8 @@ FOLDER: Final = "log"
 SEGMENT_BYTES: Final = 4 << 20
 SEGMENTS: Final = 16
 """Into how many a full log is divided at least: so little goes when there is no room."""
+SENT_AGAIN_WITHIN: Final = 60.0
+"""Seconds for which a sender may try again to send what it does not know to have arrived."""
 AGGREGATE: Final = "aggregate"
 """The reader whose cursor is in the history."""
 _SIGNALS: Final = tuple(Signal)
@@ -52,6 +55,12 @@ class Recall(Protocol):
     """Takes a request of a former run."""
 
     def __call__(self, signal: Signal, body: bytes, *, is_json: bool) -> int: ...
+
+
+class Remember(Protocol):
+    """Takes a request with spans that a former run has counted."""
+
+    def __call__(self, body: bytes, *, is_json: bool) -> None: ...
 
 
 class LogSource:
@@ -130,9 +139,15 @@ class Delivery:
             for fault in faults_of_files(self._destinations):
                 raise fault
 
-    async def start(self, position: int, recall: Recall) -> None:
-        """Open the log, and hand on again what lies behind *position*. Raises nothing; see `log.fault`."""
+    async def start(self, position: int, recall: Recall, remember: Remember) -> None:
+        """Open the log, and hand on again what lies behind *position*; what came shortly before is to be remembered.
+
+        So what was counted before a crash, and is sent again because the answer was lost, is not counted twice. Raises
+        nothing; see `log.fault`.
+        """
         await self.log.open({AGGREGATE: position, **dict.fromkeys(self._reader_names())})
+        with suppress(OSError):  # then what is sent again counts twice
+            await self._recall_latest(position, remember)
         reader = self.log.readers[AGGREGATE]
         async for record in reader.backlog():
             self._recall(record, recall)
@@ -232,6 +247,13 @@ class Delivery:
     def _hand_on(self, then: Callable[[], None], position: int) -> None:
         then()
         self._reached(position)
+
+    async def _recall_latest(self, position: int, remember: Remember) -> None:
+        since_ns = 1e9 * (self._clock.time() - SENT_AGAIN_WITHIN)
+        async for record in self.log.latest(position):
+            if record.time_ns >= since_ns and _SIGNALS[record.kind] is Signal.TRACES:
+                with suppress(DecodeError):
+                    remember(record.body, is_json=bool(record.flags & _IS_JSON))
 
     def _recall(self, record: Record, recall: Recall) -> None:
         """A request that cannot be decoded any more, by a later version say, is passed over."""

@@ -122,6 +122,10 @@ class Insight:
         self.assembler.add(kept, elapsed)
         self.forecasts.add(kept)
 
+    def remember(self, rows: list[SpanRow]) -> None:
+        """A former run has counted these: should they come again, they are not."""
+        self._aggregator.remember(rows)
+
     def tick(self, now: float) -> None:
         """What has become known since the last tick; *now* is Unix seconds."""
         elapsed = self._clock.monotonic()

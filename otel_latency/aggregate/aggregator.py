@@ -183,6 +183,10 @@ class Aggregator:
         self.dropped["duplicate"] += len(rows) - len(fresh)
         return fresh
 
+    def remember(self, rows: list[SpanRow]) -> None:
+        """These were counted before: they are not `fresh` any more."""
+        self._recent.fresh(rows)
+
     def add(self, rows: list[SpanRow], now: float) -> None:
         """Take finished spans that are `fresh`; *now* is Unix seconds."""
         pending_profiles = self._piles.add(rows)

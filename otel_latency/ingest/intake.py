@@ -106,6 +106,10 @@ class Intake:
         decoded.hand_on()
         return decoded.accepted
 
+    def rows(self, body: bytes, *, is_json: bool) -> list[SpanRow]:
+        """The spans of a request that was accepted before; nothing is counted. Raises DecodeError."""
+        return self._traces.decode(body, is_json=is_json)[0]
+
     def _take(self, signal: Signal, transport: str, decoded: _Decoded, refused: int) -> None:
         self.received[signal, transport] += decoded.accepted + refused
         for reason, count in decoded.rejected.items():

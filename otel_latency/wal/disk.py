@@ -168,10 +168,16 @@ class Disk:
         return None
 
     def release(self, number: int) -> None:
-        """Everybody has read the records up to *number*."""
+        """Everybody has read the records up to *number*; the newest stay, for whoever asks what came last.
+
+        There is always one, whose name keeps the numbers from being given again.
+        """
         self._memory.forget(number)
-        # The newest stays: its name keeps the numbers from being given again.
-        while len(self._segments) > 1 and self._segments[0].end.number <= number:
+        behind = sum(segment.disk_bytes for segment in self._segments)
+        while self._segments and self._segments[0].end.number <= number:
+            behind -= self._segments[0].disk_bytes
+            if behind < self._segment_bytes:
+                return
             self._discard(self._segments.pop(0))
 
     def save(self, cursors: Mapping[str, Place]) -> None:

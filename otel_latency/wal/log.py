@@ -294,6 +294,18 @@ class Log:
         except Exception:
             log.exception("record %d is in the log, and could not be handed on", place.number)
 
+    async def latest(self, number: int) -> AsyncIterator[Record]:
+        """The newest records up to *number*, read by everybody or not: `segment_bytes` of them, if so many there were.
+
+        Raises OSError when the disk does not give them now.
+        """
+        mark = Mark(0)
+        while mark.number < min(number, self.end.number):
+            found, mark, _ = await self.read(mark, READ_BYTES)
+            for _, record in found:
+                if record.position <= number:
+                    yield record
+
     async def wait(self, number: int) -> None:
         """Until there is a record behind *number*."""
         while self.end.number <= number:

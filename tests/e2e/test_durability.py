@@ -6,11 +6,15 @@ Each has a control, in which a guard is off and the same judge must find it.
 from __future__ import annotations
 
 import shutil
+import time
 
 import pytest
 from chaos import clock, corruption, delivery_power_cut, disk_faults, stop
+from chaos.delivery_kill import STAGES
 from chaos.disk_faults import Fault
 from chaos.power_cut import NoLoopError
+from payload import Batch
+from running import running_agent, total
 
 pytestmark = pytest.mark.e2e
 
@@ -37,6 +41,21 @@ def test_power_cuts_without_fsync(strace):
     except NoLoopError as error:
         pytest.skip(str(error))
     assert found.lost, found
+
+
+def test_sent_again_after_a_kill(tmp_path):
+    """A request that was counted, and whose answer was lost with the agent, counts once though it is sent again."""
+    body = Batch(spans=64).fresh(time.time_ns())
+    with running_agent(directory=tmp_path) as agent:
+        assert 200 == agent.post(body)[0]
+        while clock.committed(agent) < 1:  # until it will not be read from the log again
+            time.sleep(0.05)
+        agent.process.kill()
+    with running_agent(directory=tmp_path) as agent:
+        before = total(agent.metrics(), STAGES)
+        assert 200 == agent.post(body)[0]
+        counted = total(agent.metrics(), STAGES)
+    assert (64, 64) == (before, counted)
 
 
 def test_stop():

@@ -54,6 +54,17 @@ def test_segments_are_rolled_and_released(tmp_path):
     assert 41 == put(opened(tmp_path)[0], 40).end.number
 
 
+def test_the_newest_stay(tmp_path):
+    """What all have read stays as long as there is not as much as a segment behind it, also in small segments."""
+    for start in range(0, 60, 6):  # each run begins a segment
+        disk, _ = opened(tmp_path, segment_bytes=64 << 10)
+        for number in range(start, start + 6):
+            put(disk, number, text=random.Random(number).randbytes(2000))
+        disk.release(start + 6)
+        disk.close()
+    assert (60, True) == (positions(disk)[-1], 64 << 10 <= disk.size_bytes < 80 << 10)
+
+
 def test_portions(tmp_path):
     """A read ends after about as many bytes as were asked for, and goes on from there, over segments."""
     disk, _ = opened(tmp_path, segment_bytes=500)

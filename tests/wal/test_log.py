@@ -150,6 +150,19 @@ async def test_killed(tmp_path):
         assert [4, 5] == await read_all(log.readers["a"])
 
 
+async def test_latest(tmp_path):
+    """What came last can be asked for again, though everybody has done with it, and no further than is wanted."""
+    async with opened(tmp_path, {"a": 0}) as log:
+        for number in range(9):
+            await append(log, number)
+        await read_all(log.readers["a"])
+        log.readers["a"].commit(9)
+        await log.maintain()
+        assert [1, 2, 3, 4, 5] == [record.position async for record in log.latest(5)]
+    async with opened(tmp_path, {"a": 9}) as log:
+        assert [body(number) for number in range(9)] == [record.body async for record in log.latest(99)]
+
+
 async def test_release(tmp_path):
     """Segments go once every reader has committed them, within a second."""
     clock = FakeClock(NOW)
