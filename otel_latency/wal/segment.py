@@ -27,6 +27,7 @@ from otel_latency.wal.format import (
     segment_name,
 )
 
+PIECE_BYTES: Final = 256 << 10
 _BLOCK: Final = 4096
 
 
@@ -73,11 +74,21 @@ class Segment:
         self.end = place
 
     def read(self, number: int, offset: int) -> Iterator[Found]:
-        """The records behind *number*; none of them stands before *offset*. Raises OSError."""
-        begin = max(offset, SEGMENT_BYTES)
-        for found in scan(self._bytes(begin), self._salt):
-            if number <= found.before.number < self.end.number:
-                yield Found(found.entry, found.before, found.is_first, found.offset + begin, found.end_offset + begin)
+        """The records behind *number*; none of them stands before *offset*. Raises OSError.
+
+        The file is read by pieces of `PIECE_BYTES`, as the records are asked for: whoever wants a few does not wait for
+        all. A piece that ends before its first record does is read again, twice as long.
+        """
+        begin, length = max(offset, SEGMENT_BYTES), PIECE_BYTES
+        while begin < self.size:
+            end = 0
+            for found in scan(self._bytes(begin, length), self._salt):
+                end = found.end_offset
+                if number <= found.before.number < self.end.number:
+                    yield Found(found.entry, found.before, found.is_first, found.offset + begin, end + begin)
+            if begin + length >= self.size:
+                return
+            begin, length = (begin + end, PIECE_BYTES) if end else (begin, 2 * length)
 
     def seal(self) -> None:
         """Cut off what a failed `append` may have left; nothing more is appended. Raises nothing."""
@@ -93,10 +104,10 @@ class Segment:
                 os.close(self._file)
             self._file = None
 
-    def _bytes(self, offset: int) -> bytes:
+    def _bytes(self, offset: int, length: int) -> bytes:
         if self._file is None:
             self._file = os.open(self.path, os.O_RDONLY)
-        return os.pread(self._file, max(self.size - offset, 0), offset)
+        return os.pread(self._file, min(length, self.size - offset), offset)
 
 
 def size_of(entries: Sequence[Entry]) -> int:

@@ -1,10 +1,13 @@
 """One file: what `append` returned for is in it, and reading finds it from anywhere."""
 
+import random
+import tracemalloc
+
 import pytest
 from wal.making import SALT, bodies_in, body, entry
 
-from otel_latency.wal.format import SEGMENT_BYTES, Place
-from otel_latency.wal.segment import Segment, size_of
+from otel_latency.wal.format import SEGMENT_BYTES, Place, scan
+from otel_latency.wal.segment import PIECE_BYTES, Segment, size_of
 
 FIRST = Place(10, 30)
 
@@ -41,6 +44,32 @@ def test_read(segment):
     assert [third] == list(segment.read(12, third.offset))[:1]
     segment.close()
     assert [15] == numbers(segment, 14, SEGMENT_BYTES)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_pieces(segment, seed):
+    """What is longer than a piece, begins in one and ends in another, or is damaged there, makes no difference."""
+    rng = random.Random(seed)
+    sizes = [rng.choice([10, 90_000, PIECE_BYTES - 64, PIECE_BYTES, 3 * PIECE_BYTES]) for _ in range(12)]
+    segment.append([entry(number, text=rng.randbytes(size)) for number, size in enumerate(sizes)], FIRST)
+    data = bytearray(segment.path.read_bytes())
+    for at in (PIECE_BYTES, 2 * PIECE_BYTES + SEGMENT_BYTES, rng.randrange(len(data)))[: seed % 4]:
+        data[at : at + 9] = bytes(9)
+    segment.path.write_bytes(data)
+    whole = list(scan(bytes(data), SALT))
+    assert 12 - 2 * (seed % 4) <= len(whole) <= 12
+    assert whole == list(segment.read(0, 0))
+    assert whole[4:] == list(segment.read(whole[3].after.number, whole[2].offset))
+
+
+def test_a_piece_at_a_time(segment):
+    """Whoever takes one record has read one piece of the file."""
+    segment.append([entry(number, text=random.Random(number).randbytes(1 << 20)) for number in range(8)], FIRST)
+    tracemalloc.start()
+    first = next(segment.read(0, 0))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (11, True) == (first.after.number, most < 4 << 20)
 
 
 def test_what_was_not_synced_is_not_read(segment):
