@@ -29,6 +29,7 @@ COMMANDS = {
     "estimate": "ask an agent how long a call will take",
     "top": "watch an agent in the terminal",
     "report": "measure an agent, and compare with an earlier report",
+    "bench": "put agents under load on this machine, and compare with an earlier report",
     "inject": "add the agent to Kubernetes manifests",
     "healthcheck": "ask a running agent whether it is well",
 }

@@ -40,11 +40,21 @@ STYLES = {WORSE: "red", BETTER: "green"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent", metavar="URL", help="report on an agent that runs")
+    add_load_arguments(parser)
+    add_report_arguments(parser)
+
+
+def add_load_arguments(parser: argparse.ArgumentParser) -> None:
+    """How agents of our own are put under load."""
     parser.add_argument("--rounds", type=_whole, default=5, metavar="N", help="agents to start; default: %(default)s")
     parser.add_argument(
         "--seconds", type=_positive, default=2.0, metavar="SECONDS", help="of each load; default: %(default)g"
     )
     parser.add_argument("--sessions", type=_whole, default=100, metavar="N", help="at once; default: %(default)s")
+
+
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """What becomes of the figures."""
     parser.add_argument("--save", metavar="FILE", help="write the report, for a later --against")
     parser.add_argument("--against", metavar="FILE", help="an earlier report; ends with 1 when this one is worse")
     parser.add_argument(

@@ -84,10 +84,11 @@ def test_regression(tmp_path, monkeypatch, capsys):
     ]
 
 
-def test_own_agent(tmp_path):
+@pytest.mark.parametrize("command", ["report", "bench"])
+def test_own_agent(tmp_path, command):
     """Without --agent agents of its own are measured: start-up, memory, throughput, sessions, answers."""
     environ = {**os.environ, "OTEL_LATENCY_WEB__PORT": "nonsense", "TMPDIR": str(tmp_path)}
-    argv = ["report", "--rounds", "1", "--seconds", "0.2", "--sessions", "20", "--save", "r.json", "--json"]
+    argv = [command, "--rounds", "1", "--seconds", "0.2", "--sessions", "20", "--save", "r.json", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "otel_latency", *argv], cwd=tmp_path, env=environ, capture_output=True, check=False
     )
