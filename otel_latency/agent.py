@@ -226,6 +226,8 @@ class Agent:
 
     def _tick(self, now: float) -> None:
         self.aggregator.fold(now)
+        if self.delivery.is_pressed:
+            self.insight.history.hurry()
         self.insight.tick(now)
         if self._clock.monotonic() - self._expired >= EXPIRY:
             self._expired = self._clock.monotonic()

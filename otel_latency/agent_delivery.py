@@ -41,6 +41,8 @@ FOLDER: Final = "log"
 SEGMENT_BYTES: Final = 4 << 20
 SEGMENTS: Final = 16
 """Into how many a full log is divided at least: so little goes when there is no room."""
+PRESSED: Final = 0.25
+"""Of a full log."""
 SENT_AGAIN_WITHIN: Final = 60.0
 """Seconds for which a sender may try again to send what it does not know to have arrived."""
 AGGREGATE: Final = "aggregate"
@@ -125,6 +127,7 @@ class Delivery:
             segment_bytes=min(SEGMENT_BYTES, int(store.log_bytes) // SEGMENTS),
             on_disk_failure=store.on_disk_failure,
         )
+        self._log_bytes = int(store.log_bytes)
         self._strip = _strip(config.forward)
         self._destinations = config.forward
         self._clock = clock
@@ -183,6 +186,12 @@ class Delivery:
         if self._forwarder is not None:
             await self._forwarder.close()
         await self.log.close()
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether so much waits to be `written` that the log may come to need its room."""
+        reader = self.log.readers.get(AGGREGATE)
+        return reader is not None and reader.queued_bytes > PRESSED * self._log_bytes
 
     # --- what there is to tell -----------------------------------------------------------------------------------
 

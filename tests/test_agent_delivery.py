@@ -1,7 +1,11 @@
 """What the agent makes of accepted requests besides keeping them; `e2e.test_delivery` has the rest."""
 
-from otel_latency.agent_delivery import without_content
-from otel_latency.records import MetricKind, MetricPoint, Resource
+from payload import Batch
+
+from otel_latency.agent_delivery import Delivery, without_content
+from otel_latency.config.sections import Config, Store
+from otel_latency.records import MetricKind, MetricPoint, Resource, Signal
+from otel_latency.testing import FakeClock
 
 
 def point(**attributes):
@@ -16,3 +20,19 @@ def test_without_content():
     shown = without_content([plain, said])
     assert plain is shown[0]
     assert point(queue="main") == shown[1]
+
+
+async def test_is_pressed(tmp_path):
+    """When a quarter of the log waits for the history to be written, that is told, until it was."""
+    delivery = Delivery(Config(store=Store(log_bytes=4 << 20)), tmp_path, clock=FakeClock(), reached=lambda _: None)
+    assert not delivery.is_pressed
+    await delivery.start(0, lambda *_, **__: 0, lambda *_, **__: None)
+    batch = Batch(spans=512)
+    positions = []
+    while not delivery.is_pressed:
+        body = batch.fresh(len(positions))
+        positions.append(await delivery.keep(Signal.TRACES, body, is_json=False, items=512, then=lambda: None))
+    assert 1 << 20 <= delivery.log.size_bytes <= (1 << 20) + len(body)
+    delivery.written(positions[-1])
+    assert not delivery.is_pressed
+    await delivery.close()

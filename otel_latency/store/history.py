@@ -30,7 +30,7 @@ from otel_latency.store import alerts, counters, lines, operations, selector, se
 from otel_latency.store.database import Batch, Database
 from otel_latency.store.operations import Durations, Filter
 from otel_latency.store.shapes import JSONObject
-from otel_latency.store.windows import Changed, Harvest, Minute, Minutes
+from otel_latency.store.windows import Changed, Harvest, Minute, Minutes, added_up
 
 FILE: Final = "history.db"
 WRITE_EVERY: Final = 1.0
@@ -57,9 +57,9 @@ class Past(NamedTuple):
 class History:
     """`start` first, then `tick` at every tick and `maintain` every minute, `close` last.
 
-    *changed* tells the minutes of series that have changed since it was asked last; each is written anew. *minutes*
-    tells what each other series saw in a given Unix minute, once that is over; it is looked through step by step, on
-    the event loop, while series come and go. *document* and *line* show a turn; they are called on the writer's thread.
+    *changed* tells what is new in the minutes of series since it was asked last, which is then ours. *minutes* tells
+    what each gauge did in a given Unix minute, once that is over; it is looked through step by step, on the event loop,
+    while series come and go. *document* and *line* show a turn; they are called on the writer's thread.
     """
 
     def __init__(
@@ -169,6 +169,11 @@ class History:
         is_due = self._clock.monotonic() - self._written >= self._pause
         if is_due and self._is_open and self._has_news and self._writing is None:
             self._writing = asyncio.create_task(self._write(), name="history:write")
+
+    def hurry(self) -> None:
+        """Write at the next tick, whatever the last write took: somebody needs the room of what is written."""
+        if not self._disk_fault:
+            self._pause = 0.0
 
     @property
     def _has_news(self) -> bool:
@@ -309,8 +314,7 @@ class History:
         self._written = self._clock.monotonic()
         if self._batch.position is not None:  # then nothing of what led here will come again
             self.count(self._counters())
-        changed = self._changed()
-        self._batch.minutes += [Minute(name, labels, slot, window.copy()) for name, labels, slot, window in changed]
+        self._batch.minutes += [Minute(*one) for one in self._changed()]
         batch, self._batch = self._batch, Batch()
         waiting, self._states = self._states, {}
         try:
@@ -359,7 +363,8 @@ class History:
         newer, self._batch = self._batch, batch
         self._take(batch.spans, newer.spans)
         self._take(batch.turns, newer.turns, MAX_WAITING_TURNS)
-        self._take(batch.minutes, newer.minutes)
+        minutes, batch.minutes = added_up([*batch.minutes, *newer.minutes]), []
+        self._take(batch.minutes, minutes)
         self._take(batch.alerts, newer.alerts)
         self._take(batch.counters, newer.counters)
         batch.position = batch.position if newer.position is None else newer.position

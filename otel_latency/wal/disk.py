@@ -105,6 +105,11 @@ class Disk:
         return self._trouble or self._damage
 
     @property
+    def first(self) -> Place:
+        """Before the oldest record that is there."""
+        return next((part.first for part in self._parts()), self.end)
+
+    @property
     def size_bytes(self) -> int:
         """Of files, in whole blocks, and of memory."""
         return self._disk_bytes + self._memory.size
@@ -158,6 +163,19 @@ class Disk:
                     return found
                 mark = found.mark
         return Read([], Mark(self.end.number), self.end)
+
+    def newest(self, number: int) -> Mark:
+        """The place behind which the newest records up to *number* are, with a segment's bytes or two."""
+        begin, size = number, 0
+        for segment in reversed(self._segments):
+            if segment.first.number < number and size < self._segment_bytes:
+                begin = segment.first.number
+                size += segment.disk_bytes if segment.end.number <= number else 0
+        return Mark(begin)
+
+    def bytes_behind(self, number: int) -> int:
+        """What the segments take of the disk in which there are records behind *number*."""
+        return sum(segment.disk_bytes for segment in self._segments if segment.end.number > number)
 
     def oldest_ns(self, number: int) -> int | None:
         """When the first record behind *number* came."""

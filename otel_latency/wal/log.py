@@ -129,6 +129,11 @@ class Log:
         self.end = self._disk.end
         self._ours = frozenset(name for name, number in readers.items() if number is None)
         self.readers = {name: Reader(name, self, Cursor(place)) for name, place in places.items()}
+        if not self._disk.fault:  # then what is missing at the beginning had to go, to make room
+            self._lose([(START, self._disk.first)])
+        for name, number in readers.items():
+            if (lost := self.readers[name].cursor.done.number - (number or 0)) > 0 and number is not None:
+                log.error("%d requests had to go before %s had done with them: they are lost to it", lost, name)
         self._writer = asyncio.create_task(self._write_groups(), name="log:writer")
         self._noter = asyncio.create_task(self._note_cursors(), name="log:cursors")
 
@@ -299,7 +304,7 @@ class Log:
 
         Raises OSError when the disk does not give them now.
         """
-        mark = Mark(0)
+        mark = await self._on_thread(lambda: self._disk.newest(number))
         while mark.number < min(number, self.end.number):
             found, mark, _ = await self.read(mark, READ_BYTES)
             for _, record in found:
@@ -314,6 +319,10 @@ class Log:
     async def read(self, mark: Mark, most_bytes: int) -> tuple[list[tuple[Place, Record]], Mark, Place]:
         """For readers: see `Disk.read`."""
         return await self._on_thread(lambda: self._disk.read(mark, most_bytes))
+
+    def bytes_behind(self, number: int) -> int:
+        """For readers: see `Disk.bytes_behind`."""
+        return self._disk.bytes_behind(number)
 
     async def oldest_ns(self, number: int) -> int | None:
         """For readers: see `Disk.oldest_ns`."""
@@ -389,6 +398,11 @@ class Reader:
     def queued_spans(self) -> int:
         """Those of them that are spans."""
         return self.cursor.queued_spans(self._log.end)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What these take of the disk, to the segment."""
+        return self._log.bytes_behind(self.cursor.done.number)
 
     @property
     def oldest_seconds(self) -> float:

@@ -424,3 +424,16 @@ async def test_in_memory_nothing_is_written(tmp_path):
     assert ([7], False) == (life.written, history.status()["is_in_memory"])
     assert 7 == (await life.start())[1].position
     await life.opened[-1].close()
+
+
+async def test_hurry(life):
+    """It rests after a write, unless somebody needs the room of what waits."""
+    history, _ = await life.start()
+    history.reach(1)
+    await life.tick()
+    history.reach(2)
+    await life.tick(0.25)
+    assert [1] == life.written
+    history.hurry()
+    await life.tick(0.25)
+    assert [1, 2] == life.written

@@ -150,6 +150,21 @@ async def test_killed(tmp_path):
         assert [4, 5] == await read_all(log.readers["a"])
 
 
+async def test_lost_before_a_restart(tmp_path, caplog):
+    """What had to go for want of room, before its reader came to it, is told as that after a restart, too."""
+    rng = random.Random(1)
+    async with opened(tmp_path, {"a": None}, max_bytes=64 << 10, segment_bytes=8 << 10) as log:
+        for number in range(99):
+            await log.append(1, rng.randbytes(1000), items=3)
+            if number == 4:
+                await log.readers["a"].read(2000)
+    async with opened(tmp_path, {"a": None, "b": 7}, max_bytes=64 << 10) as log:
+        reader = log.readers["a"]
+        assert ({"overflow"}, 3 * 99) == (set(reader.dropped), reader.dropped["overflow"] + reader.queued)
+        assert reader.queued == 3 * len(await read_all(reader))
+    assert f"{99 - 7 - reader.queued // 3} requests had to go before b had done with them" in caplog.text
+
+
 async def test_latest(tmp_path):
     """What came last can be asked for again, though everybody has done with it, and no further than is wanted."""
     async with opened(tmp_path, {"a": 0}) as log:
