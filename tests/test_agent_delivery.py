@@ -7,6 +7,8 @@ from otel_latency.config.sections import Config, Store
 from otel_latency.records import MetricKind, MetricPoint, Resource, Signal
 from otel_latency.testing import FakeClock
 
+NOW_NS = 1_700_000_000_000_000_000
+
 
 def point(**attributes):
     attributes = {key.replace("__", "."): value for key, value in attributes.items()}
@@ -30,7 +32,7 @@ async def test_is_pressed(tmp_path):
     batch = Batch(spans=512)
     positions = []
     while not delivery.is_pressed:
-        body = batch.fresh(len(positions))
+        body = batch.fresh(NOW_NS + len(positions))
         positions.append(await delivery.keep(Signal.TRACES, body, is_json=False, items=512, then=lambda: None))
     assert 1 << 20 <= delivery.log.size_bytes <= (1 << 20) + len(body)
     delivery.written(positions[-1])
