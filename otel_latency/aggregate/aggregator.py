@@ -173,7 +173,7 @@ class Aggregator:
         """Spans that were not counted, by reason: `duplicate`."""
         self.adjusted: Counter[str] = Counter()
         """Spans whose times are odd, by reason: `negative_duration` (counted as 0), `future` (as ended now), `late`
-        (no longer in the windows), `no_times` (counted without a duration)."""
+        (in the history's minutes, and no longer in the windows), `no_times` (counted without a duration)."""
         self.overflowed: Counter[str] = Counter()
         """Times a new label set found no room, by kind."""
 
@@ -315,14 +315,14 @@ class Aggregator:
         return [Family(total.name, "counter", total.help, series) for total, series in by_total.items()]
 
     def take_minutes(self) -> Iterator[tuple[str, Labels, int, Sketch]]:
-        """Name and labels of each latency, the Unix minutes that have changed since the last call as of the last fold,
-        and what it saw in them; nobody is told of a change twice.
+        """Name and labels of each latency, the Unix minutes in which something is new since the last call as of the
+        last fold, and what; each value is told once, whatever the clock does.
         """
         changed, self._changed = self._changed, {}
         for distribution, (latency, entity) in changed.items():
             if distribution.windows is not None:
-                for slot, window in distribution.windows.take_changed():
-                    yield latency.name, entity.labels, slot, window
+                for slot, new in distribution.windows.take_minutes():
+                    yield latency.name, entity.labels, slot, new
 
     def windowed(self, names: Container[str]) -> Iterator[tuple[str, Labels, Windows]]:
         """Name, labels and recent past of each windowed latency among *names*, as of the last fold; only to be read."""

@@ -5,8 +5,12 @@ window always equals the merge of the fine ones under it, late arrivals included
 its horizon holds at most `EXACT_LIMIT` values; beyond that it comes from running bucket counts, which windows join
 when they close and leave when they are too old, so that reading costs the same at any rate.
 
-Memory per series: at most 240 + 300 + 60 windows, of 8 bytes a value up to 250 values, else 12 bytes a bucket. A
-series without traffic holds nothing, and one that saw a single delta some 300 bytes.
+Beside the rings, what is new in each minute waits to be taken once. No step of the clock touches it: each value is in
+one of the minutes that `take_minutes` tells, also one that is too old for every ring.
+
+Memory per series: at most 240 + 300 + 60 windows, of 8 bytes a value up to 250 values, else 12 bytes a bucket, and
+`MAX_UNTAKEN` minutes that wait. A series without traffic holds nothing, and one that saw a single delta some 500 bytes,
+200 of them until it is taken.
 """
 
 from __future__ import annotations
@@ -37,6 +41,11 @@ AGGREGATE = Resolution("1m", 240, 60)
 OLDEST = max(resolution.quanta * resolution.length for resolution in (REAL_TIME, SYSTEM, AGGREGATE))
 
 SET_BACK = 240
+OLDEST_MINUTE = 2 * 24 * 60
+"""Ends before that are told in the minute so long ago: right where a clock is wrong by a day or an exporter was cut off
+for one, and yet there is no end to how wrong a clock can be."""
+MAX_UNTAKEN = 600
+"""Minutes that wait to be taken; when there are more, what ended in others is told in the one that came last."""
 
 HORIZONS = {"10s": (REAL_TIME, 40), "1m": (SYSTEM, 60), "5m": (SYSTEM, 300)}
 """Sliding window -> the ring it slides over and its length in windows of that ring."""
@@ -45,16 +54,17 @@ HORIZONS = {"10s": (REAL_TIME, 40), "1m": (SYSTEM, 60), "5m": (SYSTEM, 300)}
 class Ring:
     """Windows of one resolution by index; the index of a window is its Unix start divided by its width."""
 
-    __slots__ = ("_resolution", "_tail", "windows")
+    __slots__ = ("_length", "_tail", "width", "windows")
 
     def __init__(self, resolution: Resolution) -> None:
-        self._resolution = resolution
+        self.width = resolution.quanta
+        self._length = resolution.length
         self._tail = 0  # windows below it have left
         self.windows: dict[int, Sketch] = {}
 
     def index(self, quantum: int) -> int:
         """The window that a 250 ms quantum belongs to."""
-        return quantum // self._resolution.quanta
+        return quantum // self.width
 
     def add(self, index: int, delta: Sketch) -> None:
         """Merge *delta* into window *index*; one that has left the ring already is passed over."""
@@ -68,9 +78,9 @@ class Ring:
     def advance(self, quantum: int) -> None:
         """Drop what is older than the ring is long, and pack what will hardly change again."""
         now = self.index(quantum)
-        for index in _between(self.windows, self._tail, now - self._resolution.length + 1):
+        for index in _between(self.windows, self._tail, now - self._length + 1):
             del self.windows[index]
-        self._tail = max(self._tail, now - self._resolution.length + 1)
+        self._tail = max(self._tail, now - self._length + 1)
         settled = self.windows.get(now - 2)
         if settled is not None:
             settled.pack()
@@ -132,14 +142,14 @@ class Windows:
     They are built when a second delta comes: a flood of names is a flood of series that see one span each.
     """
 
-    __slots__ = ("_changed", "_first", "_levels", "_quantum", "_rings", "_sliding")
+    __slots__ = ("_first", "_levels", "_quantum", "_rings", "_sliding", "_untaken")
 
     def __init__(self) -> None:
+        self._untaken: dict[int, Sketch] = {}
         self._start_over()
 
     def _start_over(self) -> None:
         self._quantum = 0
-        self._changed: set[int] = set()  # minutes since they were taken
         self._first: tuple[array[float], array[int]] | None = None
         self._rings: dict[Resolution, Ring] = {}
         self._sliding: dict[str, SlidingQuantiles] = {}
@@ -148,23 +158,19 @@ class Windows:
     def add(self, values: array[float], quanta: array[int]) -> None:
         """Count *values*; each ended in the quantum (Unix time divided by 250 ms) at the same place in *quanta*.
 
-        What ended before the longest ring begins is passed over.
+        What ended before a ring begins is passed over there.
         """
+        groups = split(values, quanta)
         if not self._levels and self._first is None:
             self._first = values, quanta
-            self._change(quanta)
-            return
-        self._build()
-        oldest = self._quantum - OLDEST
-        groups = {quantum: group for quantum, group in split(values, quanta).items() if quantum >= oldest}
-        self._change(groups)
-        for ring, over in self._levels:
-            groups = _joined(groups, ring)
-            for quantum, group in groups.items():
-                index, delta = ring.index(quantum), Sketch(group)
-                ring.add(index, delta)
-                for sliding in over:
-                    sliding.add(index, delta)
+            minutes = {
+                quantum // AGGREGATE.quanta: Sketch(group)
+                for quantum, group in _joined(groups, AGGREGATE.quanta).items()
+            }
+        else:
+            self._build()
+            minutes = self._spread(groups)
+        self._wait(minutes)
 
     def advance(self, quantum: int) -> None:
         """Move the present to *quantum*; calling twice, or going back a little, changes nothing.
@@ -205,16 +211,34 @@ class Windows:
         ring = self._rings.get(resolution)
         return None if ring is None else ring.windows.get(index)
 
-    def take_changed(self) -> list[tuple[int, Sketch]]:
-        """The Unix minutes whose windows have changed since this was called last, with their windows as they are."""
-        changed, self._changed = sorted(self._changed), set()
-        return [(index, window) for index in changed if (window := self.window(AGGREGATE, index)) is not None]
+    def take_minutes(self) -> list[tuple[int, Sketch]]:
+        """The Unix minutes in which something is new since this was called last, and what; no value is told twice."""
+        taken, self._untaken = self._untaken, {}
+        return sorted(taken.items())
 
-    def _change(self, quanta: Iterable[int]) -> None:
-        changed = self._changed
-        changed.update({quantum // AGGREGATE.quanta for quantum in quanta})
-        if len(changed) > 2 * AGGREGATE.length:  # nobody takes them
-            self._changed = set(sorted(changed)[-AGGREGATE.length :])
+    def _wait(self, minutes: dict[int, Sketch]) -> None:
+        """Keep what is new until it is taken."""
+        untaken, oldest = self._untaken, self._quantum // AGGREGATE.quanta - OLDEST_MINUTE
+        for minute, delta in minutes.items():
+            index = max(minute, oldest)
+            if index not in untaken and len(untaken) >= MAX_UNTAKEN:
+                index = next(reversed(untaken))
+            if index in untaken:
+                untaken[index].merge(delta)
+            else:
+                untaken[index] = delta
+
+    def _spread(self, groups: dict[int, array[float]]) -> dict[int, Sketch]:
+        """Add values, by quantum, to every ring; the same by minute, which is the coarsest."""
+        deltas: dict[int, Sketch] = {}
+        for ring, over in self._levels:
+            groups = _joined(groups, ring.width)
+            deltas = {quantum // ring.width: Sketch(group) for quantum, group in groups.items()}
+            for index, delta in deltas.items():
+                ring.add(index, delta)
+                for sliding in over:
+                    sliding.add(index, delta)
+        return deltas
 
     def _twin(self) -> Windows:
         """The same, built: to be read and forgotten."""
@@ -222,7 +246,7 @@ class Windows:
         twin = Windows()
         twin.advance(self._quantum)
         twin._build()
-        twin.add(*self._first)
+        twin._spread(split(*self._first))
         return twin
 
     def _build(self) -> None:
@@ -240,19 +264,17 @@ class Windows:
             ring.advance(self._quantum)
         first, self._first = self._first, None
         if first is not None:
-            changed = self._changed.copy()  # these did not change by being built
-            self.add(*first)
-            self._changed = changed
+            self._spread(split(*first))
 
 
-def _joined(groups: dict[int, array[float]], ring: Ring) -> dict[int, array[float]]:
-    """*groups* by quantum, with those that share a window of *ring* in one, under the first of their quanta."""
+def _joined(groups: dict[int, array[float]], width: int) -> dict[int, array[float]]:
+    """*groups* by quantum, with those that share a window of *width* quanta in one, under the first of their quanta."""
     if len(groups) == 1:
         return groups
     joined: dict[int, tuple[int, array[float]]] = {}
     for quantum, group in groups.items():
-        known = joined.get(ring.index(quantum))
-        joined[ring.index(quantum)] = (known[0], known[1] + group) if known else (quantum, group)
+        known = joined.get(quantum // width)
+        joined[quantum // width] = (known[0], known[1] + group) if known else (quantum, group)
     return dict(joined.values())
 
 

@@ -311,6 +311,7 @@ class Database:
         aside = put_aside(self._path, now)
         connection = open_file(self._path)
         saved = salvage(aside, connection, TABLES, self._monotonic)
+        windows.set_progress(connection, "compacted", 0)  # quarters may be missing whose minutes were saved
         fault = f"the history was damaged ({reason}): it is kept as {aside.name}; {saved} rows of it were saved"
         log.error("%s", fault)
         return connection, fault

@@ -1,7 +1,7 @@
 """The line of a series over any time: each point covers a step, and its percentiles come from merged sketches.
 
-As far back as minutes are kept a step is any number of them. A line that begins earlier is made of quarters, but for
-the newest which are not merged yet. Windows are never cut: the line begins with the window that *since* lies in.
+As far back as minutes are kept a step is any number of them. Lines that begin earlier are made of quarters, and of the
+minutes of those that are not merged yet. Windows are never cut: the line begins with the window that *since* lies in.
 
 Cost: about 15 us for each window read; one sketch in memory at a time.
 """
@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from otel_latency.sketch import Sketch
 from otel_latency.store.selector import Selector
 from otel_latency.store.shapes import PERCENTILES, JSONObject, distribution
-from otel_latency.store.windows import MINUTE, PER_QUARTER, QUARTER, Window, compacted, merged
+from otel_latency.store.windows import MINUTE, PER_QUARTER, QUARTER, Window, merged
 
 MAX_POINTS: Final = 11_000
 """Of one series."""
@@ -27,13 +27,19 @@ MAX_ANSWERED: Final = 100_000
 """Points of all series of an answer together."""
 POINTS: Final = 300
 """About as many are answered where no step was asked for."""
-_NEVER: Final = 2**40
-_OLDEST_MINUTE: Final = "SELECT min((SELECT min(slot) FROM minutes WHERE series = series.id)) FROM series"
-"""Rows do not come in the order of slots: looked up at the end of each series' index."""
-_ANY_QUARTER: Final = (
-    "SELECT 1 FROM series WHERE EXISTS"
-    " (SELECT 1 FROM quarters WHERE series = series.id AND slot BETWEEN ? AND ?) LIMIT 1"
-)
+_GONE: Final = f"""
+SELECT 1 FROM quarters AS one WHERE series = ? AND slot >= ? AND slot < ? AND NOT EXISTS
+    (SELECT 1 FROM minutes WHERE series = one.series
+        AND slot BETWEEN {PER_QUARTER} * one.slot AND {PER_QUARTER} * one.slot + {PER_QUARTER - 1})
+LIMIT 1
+"""  # noqa: S608 - all of it is made of our own words
+_QUARTERS: Final = f"""
+SELECT slot, data FROM quarters WHERE series = :series AND slot >= :first AND slot < :last
+UNION ALL SELECT slot / {PER_QUARTER}, data FROM minutes AS one
+    WHERE series = :series AND slot >= {PER_QUARTER} * :first AND slot < {PER_QUARTER} * :last
+    AND NOT EXISTS (SELECT 1 FROM quarters WHERE series = one.series AND slot = one.slot / {PER_QUARTER})
+ORDER BY 1
+"""  # noqa: S608 - all of it is made of our own words
 _NO_PERCENTILES: Final = dict.fromkeys(PERCENTILES)
 
 
@@ -54,7 +60,10 @@ def history(
     Points without observations are left out. Raises ValueError where that asks for too much, or for nothing.
     """
     chosen = _chosen(connection, selector)
-    span = _span(connection, since, until, step, max(len(chosen), 1))
+    if not 0 <= since < until < 1e11:
+        raise ValueError("from and to are Unix seconds, from before to")
+    base = MINUTE if _are_in_minutes(connection, chosen, since, until) else QUARTER
+    span = _span(base, since, until, step, max(len(chosen), 1))
     shown = [{"labels": labels, "points": list(_points(connection, series, span))} for series, labels in chosen]
     return {"series": [one for one in shown if one["points"]]}
 
@@ -68,10 +77,7 @@ def _chosen(connection: sqlite3.Connection, selector: Selector) -> list[tuple[in
     return chosen
 
 
-def _span(connection: sqlite3.Connection, since: float, until: float, step: float | None, series: int) -> Span:
-    if not 0 <= since < until < 1e11:
-        raise ValueError("from and to are Unix seconds, from before to")
-    base = MINUTE if _is_in_minutes(connection, since) else QUARTER
+def _span(base: int, since: float, until: float, step: float | None, series: int) -> Span:
     first, last = int(since // base), ceil(until / base)
     if step is None:
         step = (until - since) / min(POINTS, MAX_ANSWERED / series - 2)  # it begins and ends within a window
@@ -87,13 +93,12 @@ def _span(connection: sqlite3.Connection, since: float, until: float, step: floa
     return Span(first, last, base, per_point)
 
 
-def _is_in_minutes(connection: sqlite3.Connection, since: float) -> bool:
-    """Whether minutes tell of all that is known since then: no quarter does whose minutes are gone."""
-    (minute,) = connection.execute(_OLDEST_MINUTE).fetchone()
-    if minute is None:
-        minute = _NEVER
-    gone = int(since // QUARTER) - 1, minute // PER_QUARTER - 1
-    return since >= minute * MINUTE or connection.execute(_ANY_QUARTER, gone).fetchone() is None
+def _are_in_minutes(
+    connection: sqlite3.Connection, chosen: list[tuple[int, dict[str, str]]], since: float, until: float
+) -> bool:
+    """Whether minutes tell all of that time: there is no quarter of it whose minutes are gone."""
+    quarters = int(since // QUARTER), ceil(until / QUARTER)
+    return not any(connection.execute(_GONE, (series, *quarters)).fetchone() for series, _ in chosen)
 
 
 def _points(connection: sqlite3.Connection, series: int, span: Span) -> Iterator[JSONObject]:
@@ -120,10 +125,5 @@ def _minutes(connection: sqlite3.Connection, series: int, span: Span) -> Iterato
 
 
 def _quarters(connection: sqlite3.Connection, series: int, span: Span) -> Iterator[tuple[int, bytes]]:
-    """Quarters, then the minutes of those that have not been merged."""
-    merged_up_to = min(max(compacted(connection), span.first), span.last)
-    query = "SELECT slot, data FROM quarters WHERE series = ? AND slot >= ? AND slot < ? ORDER BY slot"
-    yield from connection.execute(query, (series, span.first, merged_up_to))
-    newest = Span(merged_up_to * PER_QUARTER, span.last * PER_QUARTER, MINUTE, 1)
-    for slot, data in _minutes(connection, series, newest):
-        yield slot // PER_QUARTER, data
+    """Quarters, and the minutes of those that have not been merged."""
+    return connection.execute(_QUARTERS, {"series": series, "first": span.first, "last": span.last})

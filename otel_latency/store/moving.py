@@ -1,7 +1,7 @@
 """What a history in memory holds is moved to the one on disk, all of it or nothing, when there is a disk again.
 
 Ids differ between the two, so series, profiles and sessions are found again by what they stand for. Minutes count for
-the run that the file is about to begin: what this run writes of them again then takes their place.
+the run that the file is about to begin. A quarter that has been merged in one of the two gets what the other has of it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from otel_latency.store.windows import PER_QUARTER
 
 _PROFILE: Final = ", ".join(PROFILE)
 _SERIES: Final = "JOIN main.series AS s ON s.id = w.series JOIN disk.series AS d USING (name, labels)"
+_ADDED: Final = "ON CONFLICT (series, slot) DO UPDATE SET data = added(data, excluded.data)"
 _NAMES: Final = (
     f"JOIN main.profiles AS p ON p.id = profile_id JOIN disk.profiles AS q USING ({_PROFILE})"
     " LEFT JOIN main.sessions AS s ON s.id = session_id LEFT JOIN disk.sessions AS t ON t.session = s.session"
@@ -24,11 +25,22 @@ _MEASURES: Final = "first_token, first_audio, input_tokens, output_tokens, retri
 _CALLS: Final = ", ".join(CALLS)
 _STATEMENTS: Final = f"""
 INSERT OR IGNORE INTO disk.series (name, labels) SELECT name, labels FROM main.series;
-INSERT OR REPLACE INTO disk.minutes (slot, series, run, data)
+INSERT INTO disk.quarters (slot, series, data)
+    SELECT w.slot, d.id, m.data FROM main.quarters AS w {_SERIES}
+        JOIN disk.minutes AS m ON m.series = d.id AND m.slot / {PER_QUARTER} = w.slot
+    WHERE NOT EXISTS (SELECT 1 FROM disk.quarters WHERE series = d.id AND slot = w.slot)
+    {_ADDED};
+INSERT INTO disk.quarters (slot, series, data)
+    SELECT slot, d.id, data FROM main.quarters AS w {_SERIES} WHERE true ORDER BY w.id
+    {_ADDED};
+INSERT INTO disk.quarters (slot, series, data)
+    SELECT w.slot / {PER_QUARTER}, d.id, w.data FROM main.minutes AS w {_SERIES}
+    WHERE EXISTS (SELECT 1 FROM disk.quarters WHERE series = d.id AND slot = w.slot / {PER_QUARTER})
+        AND NOT EXISTS (SELECT 1 FROM main.quarters WHERE series = w.series AND slot = w.slot / {PER_QUARTER})
+    {_ADDED};
+INSERT INTO disk.minutes (slot, series, run, data)
     SELECT slot, d.id, (SELECT coalesce(max(value), 0) + 1 FROM disk.progress WHERE name = 'run'), data
     FROM main.minutes AS w {_SERIES} ORDER BY w.id;
-INSERT OR IGNORE INTO disk.quarters (slot, series, data)
-    SELECT slot, d.id, data FROM main.quarters AS w {_SERIES} ORDER BY w.id;
 UPDATE disk.progress SET value = min(value, (SELECT min(slot) / {PER_QUARTER} FROM main.minutes))
     WHERE name = 'compacted' AND EXISTS (SELECT 1 FROM main.minutes);
 INSERT OR REPLACE INTO disk.progress (name, value) SELECT name, value FROM main.progress WHERE name = 'log';

@@ -1,7 +1,8 @@
 """What is too old goes, and what is too much: a few hundred rows at a time, so that nobody waits long.
 
-The clock may jump. What is too old is told from a horizon that follows it by `MAX_ADVANCE` each time, so a clock that
-was a day ahead for a minute costs ten minutes of the oldest history.
+The clock may jump. A horizon follows it by `MAX_STEP` each time, either way, and only what both find too old goes, or
+too far ahead. So a clock that was a day ahead for a minute costs ten minutes of the oldest history, and one that was
+years behind nothing.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from math import ceil, inf
 from typing import Final
 
 from otel_latency.store.schema import PAGE_BYTES
-from otel_latency.store.windows import MINUTE, QUARTER, progress, set_progress
+from otel_latency.store.windows import PER_QUARTER, QUARTER, progress, set_progress
 
-MAX_ADVANCE: Final = 600
+MAX_STEP: Final = 600
 FUTURE: Final = 86_400
 """What lies further ahead than that comes from a wrong clock, and is too old as well."""
 ROWS: Final = 500
 """Deleted at a time."""
 _DETAIL: Final = ("operations", "turns")
+_BY_TIME: Final = "SELECT id FROM {table} WHERE ended {beyond} ? ORDER BY ended LIMIT ?"
+_BY_SLOT: Final = (
+    "SELECT one.id FROM series CROSS JOIN {table} AS one ON one.series = series.id AND one.slot {beyond} ? LIMIT ?"
+)
+"""By the index of each series: what came late, or by a wrong clock, does not stand in the order of time."""
 CROWDED: Final = 0.95
 ROOMY: Final = 0.90
 """Shares of the room: above the first the oldest rows go until the second is reached."""
@@ -28,17 +34,20 @@ ROOMY: Final = 0.90
 
 def expire(connection: sqlite3.Connection, now: float, detail: float, aggregate: float) -> Iterator[None]:
     """Delete what is older than *detail* or *aggregate* seconds; a short transaction at each step."""
-    horizon = _advance(connection, now)
+    horizon = _follow(connection, int(now))
+    early, late = min(horizon, int(now)), max(horizon, int(now)) + FUTURE
     yield
     for table in _DETAIL:
-        yield from _expire_detail(connection, table, horizon - detail, horizon + FUTURE)
-    yield from _expire_windows(connection, "minutes", (horizon - detail) // MINUTE, (horizon + FUTURE) // MINUTE)
-    yield from _expire_windows(connection, "quarters", (horizon - aggregate) // QUARTER, (horizon + FUTURE) // QUARTER)
+        yield from _expire(connection, table, _BY_TIME, early - detail, late)
+    last = late // QUARTER
+    first = (early - detail) // QUARTER * PER_QUARTER  # a quarter has all of its minutes, or none
+    yield from _expire(connection, "minutes", _BY_SLOT, first, last * PER_QUARTER + PER_QUARTER - 1)
+    yield from _expire(connection, "quarters", _BY_SLOT, (early - aggregate) // QUARTER, last)
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute("DELETE FROM alerts WHERE started < ?", (horizon - aggregate,))
-        connection.execute("DELETE FROM counters WHERE changed < ?", (horizon - aggregate,))
-        connection.execute("DELETE FROM states WHERE saved < ?", (horizon - aggregate,))
+        connection.execute("DELETE FROM alerts WHERE started < ?", (early - aggregate,))
+        connection.execute("DELETE FROM counters WHERE changed < ?", (early - aggregate,))
+        connection.execute("DELETE FROM states WHERE saved < ?", (early - aggregate,))
     yield
 
 
@@ -110,29 +119,18 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     return int(pages - free) * PAGE_BYTES
 
 
-def _advance(connection: sqlite3.Connection, now: float) -> int:
-    before = progress(connection, "horizon")
-    horizon = min(int(now), before + MAX_ADVANCE) if before else int(now)
+def _follow(connection: sqlite3.Connection, now: int) -> int:
+    """The horizon, moved towards *now*."""
+    before = progress(connection, "horizon") or now
+    horizon = min(max(now, before - MAX_STEP), before + MAX_STEP)
     set_progress(connection, "horizon", horizon)
     return horizon
 
 
-def _expire_detail(connection: sqlite3.Connection, table: str, oldest: float, latest: float) -> Iterator[None]:
-    for condition, limit in (("ended < ?", oldest), ("ended > ?", latest)):
+def _expire(connection: sqlite3.Connection, table: str, choice: str, oldest: float, latest: float) -> Iterator[None]:
+    for beyond, limit in (("<", oldest), (">", latest)):
+        chosen = choice.format(table=table, beyond=beyond)
         found = ROWS
         while found == ROWS:
-            chosen = f"SELECT id FROM {table} WHERE {condition} ORDER BY ended LIMIT ?"  # noqa: S608
             found = connection.execute(f"DELETE FROM {table} WHERE id IN ({chosen})", (limit, ROWS)).rowcount  # noqa: S608
             yield
-
-
-def _expire_windows(connection: sqlite3.Connection, table: str, oldest: float, latest: float) -> Iterator[None]:
-    """They were written in the order of time: those to go stand first."""
-    while True:
-        rows = connection.execute(f"SELECT id, slot FROM {table} ORDER BY id LIMIT ?", (ROWS,)).fetchall()  # noqa: S608
-        kept = next((place for place, (_, slot) in enumerate(rows) if oldest <= slot <= latest), len(rows))
-        if kept:
-            connection.execute(f"DELETE FROM {table} WHERE id <= ?", (rows[kept - 1][0],))  # noqa: S608
-            yield
-        if kept < ROWS:
-            return

@@ -1,9 +1,9 @@
 """The history's file: its tables, how it is opened, and how an older one is brought up to date.
 
 Times are Unix seconds; slots are Unix minutes, or quarters of an hour, since 1970. Rows of one table come in the order
-of time, so that what is oldest lies together and leaves whole pages behind. A window of a series has a row for each
-run of the agent that saw part of it, so that writing it again replaces what this run knew and nothing else. What many
-operations and turns share, their profile and their session, is a row of its own, with the time when it was last met.
+of time, so that what is oldest lies together and leaves whole pages behind. A minute of a series has a row for each run
+of the agent that saw part of it. What many operations and turns share, their profile and their session, is a row of its
+own, with the time when it was last met.
 
 The file belongs to one connection: SQLite before 3.51.3 may damage a file that two of them write at once.
 """
@@ -14,6 +14,8 @@ import os
 import sqlite3
 from pathlib import Path
 from typing import Final
+
+from otel_latency.store.windows import added
 
 PAGE_BYTES: Final = 4096
 JOURNAL_BYTES: Final = 1 << 20
@@ -187,7 +189,14 @@ CREATE TABLE states (
 """
 """Texts that very many operations share are written once, which halves an operation's room; turns and states begin."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND)
+_THIRD: Final = """
+DELETE FROM quarters WHERE slot >= (SELECT value FROM progress WHERE name = 'compacted')
+    AND EXISTS (SELECT 1 FROM minutes WHERE series = quarters.series
+        AND minutes.slot BETWEEN 15 * quarters.slot AND 15 * quarters.slot + 14);
+"""
+"""A quarter with a row holds all of its minutes: those that were to be merged again, since they did not, are merged."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _SECOND, _THIRD)
 """Statements that lead from each version of the tables to the next; a file's version is how many it has had."""
 
 
@@ -200,8 +209,13 @@ class TooNew(Exception):
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """A connection that no thread owns; it is used by one at a time. Transactions are begun by hand."""
-    return sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
+    """A connection that no thread owns; it is used by one at a time. Transactions are begun by hand.
+
+    Its statements know `windows.added`.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
+    connection.create_function("added", 2, added, deterministic=True)
+    return connection
 
 
 def open_file(path: Path) -> sqlite3.Connection:

@@ -1,11 +1,11 @@
 """Windows of series: a sketch for each minute, merged to one for each quarter of an hour.
 
-A minute has a row for each run of the agent that saw part of it; writing it again in the same run replaces that row, so
-what came late is added by writing the whole minute anew. Quarters are merged from minutes and never averaged, once no
-minute of theirs will change.
+What is written is what is new, and is added to what is there: a minute has a row for each run of the agent that saw
+part of it. Quarters are merged from minutes and never averaged, some time after their end. A quarter that has a row
+holds all that its minutes hold, or held, so what comes later still, by any step of the clock, is added to both.
 
-Cost: 25 us a minute of a series to write, the same again to merge it. Size: some 120 bytes a minute of 60 values, 220
-a quarter of 900.
+Cost: 50 us a minute of a series to write, half of it to merge. Size: some 120 bytes a minute of 60 values, 220 a
+quarter of 900.
 """
 
 from __future__ import annotations
@@ -24,9 +24,16 @@ MINUTE: Final = 60
 QUARTER: Final = 900
 PER_QUARTER: Final = QUARTER // MINUTE
 LATE: Final = 300
-"""Seconds after its end within which a minute may be written again; then its quarter is merged."""
+"""Seconds after its end when a quarter is merged; most of what comes late has come by then."""
 SERIES_PER_STEP: Final = 50
 MAX_CACHED: Final = 8192
+_ADD: Final = f"""
+INSERT INTO minutes (slot, series, run, data) SELECT :slot, :series, :run, :data
+    WHERE NOT EXISTS (SELECT 1 FROM quarters WHERE series = :series AND slot = :quarter)
+    OR EXISTS (SELECT 1 FROM minutes WHERE series = :series
+        AND slot BETWEEN {PER_QUARTER} * :quarter AND {PER_QUARTER} * :quarter + {PER_QUARTER - 1})
+    ON CONFLICT (series, slot, run) DO UPDATE SET data = added(data, excluded.data)
+"""  # noqa: S608 - all of it is made of our own words
 _RANGE: Final = Struct("<cQddd")
 _RANGE_FORM: Final = b"r"
 
@@ -70,7 +77,7 @@ Window = Sketch | Range
 
 
 class Minute(NamedTuple):
-    """One window of one series, to be kept; `slot` is its Unix minute. Nobody changes `window` any more."""
+    """What is new in one window of one series, to be kept; `slot` is its Unix minute. `window` is nobody else's."""
 
     name: str
     labels: Labels
@@ -98,6 +105,26 @@ def merged(rows: Iterable[bytes]) -> Window | None:
         elif isinstance(whole, Range) and isinstance(window, Range):
             whole.merge(window)
     return whole
+
+
+def added(before: bytes, new: bytes) -> bytes:
+    """Both windows in one, as they are written; statements know it by that name."""
+    whole = merged((before, new))
+    return new if whole is None else whole.to_bytes()
+
+
+def added_up(minutes: Iterable[Minute]) -> list[Minute]:
+    """The same with one for each minute of each series."""
+    found: dict[tuple[str, Labels, int], Minute] = {}
+    for one in minutes:
+        known = found.setdefault((one.name, one.labels, one.slot), one)
+        if known is one:
+            continue
+        if isinstance(known.window, Sketch) and isinstance(one.window, Sketch):  # noqa: SIM114 - for the type checker
+            known.window.merge(one.window)
+        elif isinstance(known.window, Range) and isinstance(one.window, Range):
+            known.window.merge(one.window)
+    return list(found.values())
 
 
 class SeriesIds:
@@ -129,36 +156,49 @@ def labels_text(labels: Labels | Mapping[str, str]) -> str:
 
 
 def insert(transaction: sqlite3.Connection, ids: SeriesIds, run: int, minutes: Iterable[Minute]) -> None:
-    """Write *minutes*, each in place of what this *run* wrote of it before; quarters that they change merge again."""
-    minutes = list(minutes)
-    first = min((one.slot for one in minutes), default=None)
-    if first is not None and first // PER_QUARTER < compacted(transaction):
-        set_progress(transaction, "compacted", first // PER_QUARTER)
+    """Add *minutes* to what this *run* has of them, and to their quarters where those have been merged.
+
+    Where the minutes of a quarter are gone it is added to that alone: it has all of its minutes, or none.
+    """
+    rows = [(one.slot, ids.find(transaction, one.name, one.labels), one.window.to_bytes()) for one in minutes]
     transaction.executemany(
-        "INSERT INTO minutes (slot, series, run, data) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (series, slot, run) DO UPDATE SET data = excluded.data",
-        [(one.slot, ids.find(transaction, one.name, one.labels), run, one.window.to_bytes()) for one in minutes],
+        _ADD,
+        [
+            {"slot": slot, "series": series, "run": run, "data": data, "quarter": slot // PER_QUARTER}
+            for slot, series, data in rows
+        ],
+    )
+    first = compacted(transaction)
+    quarters = [(slot // PER_QUARTER, series, data) for slot, series, data in rows]
+    transaction.executemany(  # it had no minutes, if it has no row
+        "INSERT INTO quarters (slot, series, data) VALUES (?, ?, ?)"
+        " ON CONFLICT (series, slot) DO UPDATE SET data = added(data, excluded.data)",
+        [one for one in quarters if one[0] < first],
+    )
+    transaction.executemany(  # behind that some have been merged too, by a clock that was ahead
+        "UPDATE quarters SET data = added(data, ?) WHERE series = ? AND slot = ?",
+        [(data, series, slot) for slot, series, data in quarters if slot >= first],
     )
 
 
 def compact(connection: sqlite3.Connection, now: float) -> Iterator[None]:
     """Merge the minutes of each quarter that is over and settled; a short transaction at each step.
 
-    Interrupted at any point it does the quarter again, with the same result.
+    Interrupted at any point it goes on with what is missing.
     """
     settled = int(now - LATE) // QUARTER
     while True:
         quarter = _next_quarter(connection, settled)
         if quarter is None:
             return
+        set_progress(connection, "compacted", quarter)  # what comes now for those before is added to them at once
         yield from _merge_quarter(connection, quarter)
-        with connection:
-            set_progress(connection, "compacted", quarter + 1)
+        set_progress(connection, "compacted", quarter + 1)
         yield
 
 
 def compacted(connection: sqlite3.Connection) -> int:
-    """The first quarter that has not been merged."""
+    """The first quarter that has not been merged: each series has a row of every one before in which it has minutes."""
     return progress(connection, "compacted")
 
 
@@ -191,10 +231,13 @@ def _next_quarter(connection: sqlite3.Connection, settled: int) -> int | None:
 
 
 def _merge_quarter(connection: sqlite3.Connection, quarter: int) -> Iterator[None]:
+    """For each series that has no row of it yet."""
     last = 0
     while True:
         chosen = connection.execute(
-            "SELECT id FROM series WHERE id > ? ORDER BY id LIMIT ?", (last, SERIES_PER_STEP)
+            "SELECT id FROM series WHERE id > ?"
+            " AND NOT EXISTS (SELECT 1 FROM quarters WHERE series = series.id AND slot = ?) ORDER BY id LIMIT ?",
+            (last, quarter, SERIES_PER_STEP),
         ).fetchall()
         if not chosen:
             return
@@ -214,9 +257,7 @@ def _merge_series(transaction: sqlite3.Connection, series: int, quarter: int) ->
     whole = merged(data for (data,) in rows)
     if whole is not None:
         transaction.execute(
-            "INSERT INTO quarters (slot, series, data) VALUES (?, ?, ?)"
-            " ON CONFLICT (series, slot) DO UPDATE SET data = excluded.data",
-            (quarter, series, whole.to_bytes()),
+            "INSERT INTO quarters (slot, series, data) VALUES (?, ?, ?)", (quarter, series, whole.to_bytes())
         )
 
 
@@ -233,27 +274,23 @@ class Extent(Protocol):
     def maximum(self) -> float: ...
 
 
-Seen = Sketch | Extent | None
 Changed = Callable[[], Iterable[tuple[str, Labels, int, Sketch]]]
-"""Name and labels of a series, a Unix minute that has changed since the last call, and what the series saw in it."""
-Minutes = Callable[[int], Iterable[tuple[str, Labels, Seen]]]
-"""Given a Unix minute: the name and labels of every series, and what it saw then, if anything. See `Harvest`."""
+"""Name and labels of a series, a Unix minute in which something is new since the last call, and what."""
+Minutes = Callable[[int], Iterable[tuple[str, Labels, Extent | None]]]
+"""Given a Unix minute: the name and labels of every gauge, and what it did then, if anything. See `Harvest`."""
 
 
 class Harvest:
-    """Takes the minutes that are over from where they are made, some series at each tick.
+    """Takes what gauges did in minutes that are over from where that is known, some series at each tick.
 
-    *minutes* is asked for the minute that has just ended, and again for the `AGAIN` ones before it, since spans come
-    late; a window that has not grown since, or that begins to be forgotten, is not taken twice.
+    *minutes* is asked for the minute that has just ended, and again for the `AGAIN` ones before it; what is new in it
+    since is taken. A window that begins to be forgotten is not taken again. When the clock jumps, the minute that was
+    running is asked for as well.
 
     What *minutes* is to answer with: an iterable, best a generator, of triples. A name as in /metrics; labels as a
-    tuple of (name, value) pairs, in one order for the series' life; and a `Sketch` of a latency, an `Extent` of a
-    gauge, or None for a series that saw nothing, which counts as a step. So chains of several sources do:
-
-        minutes=lambda slot: chain(aggregator.minutes(slot), samples.minutes(slot))
-
-    It is read step by step over many ticks, in which series come and go: begin with `list(...)` of a dictionary that
-    changes. What is taken is copied, so it may be what goes on growing.
+    tuple of (name, value) pairs, in one order for the series' life; and an `Extent`, or None for a series that saw
+    nothing, which counts as a step. It is read step by step over many ticks, in which series come and go: begin with
+    `list(...)` of a dictionary that changes.
     """
 
     AGAIN: Final = 4
@@ -262,49 +299,53 @@ class Harvest:
 
     def __init__(self, minutes: Minutes) -> None:
         self._minutes = minutes
-        self._counts: dict[int, dict[tuple[str, Labels], int]] = {}
+        self._taken: dict[int, dict[tuple[str, Labels], Range]] = {}
         self._running: Iterator[Minute | None] = iter(())
-        self._latest = 0
+        self._latest: int | None = None
 
     def tick(self, now: float) -> list[Minute]:
         """What is to be written now; called at every tick. *now* is Unix seconds."""
         ended = int(now) // MINUTE - 1
         if ended != self._latest:
+            interrupted = [] if self._latest is None else [self._latest + 1]
             self._latest = ended
-            self._running = self._walk(range(ended, ended - self.AGAIN - 1, -1))
+            self._running = self._walk([*interrupted, *range(ended, ended - self.AGAIN - 1, -1)], ended)
         return [one for one in islice(self._running, self.PER_TICK) if one]
 
     def rest(self, now: float) -> list[Minute]:
         """Everything that has not been taken, the running minute included: at the end."""
         running = int(now) // MINUTE
-        return [one for one in self._walk(range(running, running - self.AGAIN - 2, -1)) if one]
+        return [one for one in self._walk(range(running, running - self.AGAIN - 2, -1), running) if one]
 
     def unfinished(self, now: float, is_wanted: Callable[[str, Labels], bool]) -> list[Minute]:
-        """What the wanted series have seen in the running minute and the one before, beyond what was taken."""
-        found = []
-        for slot in (int(now) // MINUTE - 1, int(now) // MINUTE):
-            counts = self._counts.setdefault(slot, {})
-            for name, labels, window in self._minutes(slot):
-                if window is None or window.count <= counts.get((name, labels), 0) or not is_wanted(name, labels):
-                    continue
-                counts[name, labels] = window.count
-                found.append(Minute(name, labels, slot, _copied(window)))
-        return found
+        """What the wanted series have done in the running minute and the one before, beyond what was taken."""
+        running = int(now) // MINUTE
+        found = (
+            self._new(name, labels, slot, window)
+            for slot in (running - 1, running)
+            for name, labels, window in self._minutes(slot)
+            if is_wanted(name, labels)
+        )
+        return [one for one in found if one]
 
-    def _walk(self, slots: range) -> Iterator[Minute | None]:
+    def _walk(self, slots: Iterable[int], present: int) -> Iterator[Minute | None]:
         """For each window what is to be written of it, if anything."""
-        self._counts = {slot: self._counts.get(slot, {}) for slot in slots}
-        for slot in slots:
-            counts = self._counts.get(slot, {})
+        for slot in dict.fromkeys(slots):
             for name, labels, window in self._minutes(slot):
-                if window is None or window.count <= counts.get((name, labels), 0):
-                    yield None
-                else:
-                    counts[name, labels] = window.count
-                    yield Minute(name, labels, slot, _copied(window))
+                yield self._new(name, labels, slot, window)
+        near = range(present - self.AGAIN - 1, present + self.AGAIN + 2)  # the clock may come back to these
+        self._taken = {slot: taken for slot, taken in self._taken.items() if slot in near}
 
-
-def _copied(window: Sketch | Extent) -> Window:
-    if isinstance(window, Sketch):
-        return window.copy()
-    return Range(window.count, window.sum, window.minimum, window.maximum)
+    def _new(self, name: str, labels: Labels, slot: int, window: Extent | None) -> Minute | None:
+        """What is new in a window since it was taken; its ends are those of all of it."""
+        if window is None:
+            return None
+        taken = self._taken.setdefault(slot, {})
+        before = taken.get((name, labels))
+        count, total = (before.count, before.sum) if before else (0, 0.0)
+        if window.count <= count:
+            return None
+        taken[name, labels] = Range(window.count, window.sum, window.minimum, window.maximum)
+        return Minute(
+            name, labels, slot, Range(window.count - count, window.sum - total, window.minimum, window.maximum)
+        )

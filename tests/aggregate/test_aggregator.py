@@ -356,7 +356,7 @@ def test_a_cost_known_late_is_added():
 
 
 def test_minutes_that_changed_are_told_once():
-    """Late spans change former minutes; what did not change is not told again."""
+    """Late spans add to former minutes, however old; what was told is not told again."""
     agg = Aggregator()
     slot = int(NOW) // 60
 
@@ -370,9 +370,27 @@ def test_minutes_that_changed_are_told_once():
     assert told() == {(*stages, 0): 2, (*stages, -1): 1, (*turns, 0): 1}
     assert told() == {}
     agg.add([row(STAGE, 0.5, ago=400.0), row(STAGE, 0.5)], NOW)
-    assert told() == {(*stages, 0): 3, (*stages, -7): 1}
+    assert told() == {(*stages, 0): 1, (*stages, -7): 1}
     agg.add([row(STAGE, 0.5, ago=90_000.0)], NOW)
-    assert told() == {}
+    assert told() == {(*stages, -1500): 1}
+
+
+@pytest.mark.parametrize("step", [10.0, -10.0, 3600.0, -3600.0, 86400.0, -86400.0, 4e8])
+def test_steps_of_the_clock_lose_no_minute(step):
+    """Each span is counted once and told once in some minute, whether it was folded before or after the clock jumped,
+    and back, and whether somebody took what was told or not.
+    """
+    agg = Aggregator()
+    told = 0
+    for number, now in enumerate([NOW, NOW + step, NOW + step + 1.0, NOW + 2.0, NOW + step + 3.0, NOW + 4.0]):
+        for ago in (0.0, 0.4, 2.0):
+            agg.add([row(STAGE, 0.5, ago=ago), row(STAGE, 0.7, ago=ago)], now)
+        agg.fold(now)
+        if number % 2:
+            told += sum(window.count for _, _, _, window in agg.take_minutes())
+    told += sum(window.count for _, _, _, window in agg.take_minutes())
+    (counted,) = found(agg, "otel_latency_stage_duration_seconds", NOW + 4.0).values()
+    assert (36, 36) == (counted.count, told)
 
 
 def test_a_cheap_look_tells_the_same():

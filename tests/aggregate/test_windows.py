@@ -9,7 +9,15 @@ from collections import Counter
 
 import pytest
 
-from otel_latency.aggregate.windows import AGGREGATE, HORIZONS, REAL_TIME, SYSTEM, Windows
+from otel_latency.aggregate.windows import (
+    AGGREGATE,
+    HORIZONS,
+    MAX_UNTAKEN,
+    OLDEST_MINUTE,
+    REAL_TIME,
+    SYSTEM,
+    Windows,
+)
 from otel_latency.sketch import Sketch
 
 START = 4 * 60 * 1_000_000  # a quantum on a full minute
@@ -148,3 +156,64 @@ def test_one_window_is_that_of_its_ring():
         feed(windows, deltas)
         assert windows.window(SYSTEM, START // 4).sum == windows.ring(SYSTEM)[START // 4].sum == 4.0
         assert windows.window(SYSTEM, START // 4 - 1) is None
+
+
+MINUTE = AGGREGATE.quanta
+
+
+def taken(windows: Windows) -> dict[int, int]:
+    """Counts by minute after `START`."""
+    return {minute - START // MINUTE: new.count for minute, new in windows.take_minutes()}
+
+
+def test_each_value_is_taken_once():
+    """Whether rings have been built or not, and also when they are too short for it."""
+    windows = Windows()
+    windows.advance(START + MINUTE)
+    feed(windows, [(START, [1.0, 2.0]), (START + MINUTE, [3.0])])
+    assert {0: 2, 1: 1} == taken(windows)
+    windows.ring(SYSTEM)
+    assert {} == taken(windows)
+    feed(windows, [(START, [4.0]), (START - 1000 * MINUTE, [5.0]), (START + MINUTE, [6.0] * 300)])
+    assert {-1000: 1, 0: 1, 1: 300} == taken(windows)
+    assert {} == taken(windows)
+
+
+def test_what_is_taken_changes_no_ring():
+    """It belongs to whoever took it."""
+    windows = Windows()
+    windows.advance(START)
+    feed(windows, [(START, [1.0]), (START, [2.0])])
+    for _, new in windows.take_minutes():
+        new.merge(Sketch([9.0]))
+    assert windows.window(AGGREGATE, START // MINUTE).maximum == 2.0
+
+
+def test_no_step_of_the_clock_touches_what_waits():
+    """Windows begin anew, or run out; what was not taken from them is taken later."""
+    windows = Windows()
+    expected = Counter()
+    for number, minutes in enumerate([0, 1440, 1440, 0, -1440, 0, 60, 0, 1]):
+        windows.advance(START + minutes * MINUTE)
+        feed(windows, [(START + minutes * MINUTE, [1.0] * number)] * 2)
+        expected[minutes] += 2 * number
+    assert expected == taken(windows)
+
+
+def test_what_waits_is_bounded():
+    """However the clock jumps, and however wrong times are: values are told in another minute then, none is lost."""
+    source = random.Random(7)
+    windows = Windows()
+    for _ in range(2 * MAX_UNTAKEN):
+        windows.advance(START + source.randrange(10**6) * MINUTE)
+        feed(windows, [(source.randrange(START + 10**6 * MINUTE), [1.0])])
+    found = taken(windows)
+    assert (MAX_UNTAKEN, 2 * MAX_UNTAKEN) == (len(found), sum(found.values()))
+
+
+def test_an_end_in_the_stone_age():
+    """is told in the oldest minute of those that are told as they are."""
+    windows = Windows()
+    windows.advance(START)
+    feed(windows, [(0, [1.0]), (START - OLDEST_MINUTE * MINUTE, [1.0])])
+    assert {-OLDEST_MINUTE: 2} == taken(windows)

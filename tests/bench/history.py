@@ -90,14 +90,14 @@ class Simulation:
         self.start = self.clock.time()
         self.end = self.start + days * DAY
         self.folder = folder
-        self.slot: dict[int, list[tuple[str, windows.Labels, Sketch]]] = {}
+        self.new: list[tuple[str, windows.Labels, int, Sketch]] = []
         self.history = History(
             folder,
             detail=DAY,
             aggregate=30 * DAY,
             max_bytes=MAX_BYTES,
             clock=self.clock,
-            minutes=lambda slot: self.slot.get(slot, []),
+            changed=self.changed,
         )
         self.loop_seconds = 0.0
         self.turns_seconds = 0.0
@@ -106,6 +106,11 @@ class Simulation:
         self.turns = 0
         self.largest = 0
         self.sketches = 0
+
+    def changed(self) -> list[tuple[str, windows.Labels, int, Sketch]]:
+        """What series saw in the minute, once."""
+        told, self.new = self.new, []
+        return told
 
     async def write_weeks(self) -> None:
         """Quarters, without the minutes they were made of."""
@@ -142,12 +147,11 @@ class Simulation:
 
     async def write_minute(self, *, with_operations: bool) -> None:
         slot = int(self.clock.time()) // 60
-        self.slot = {
-            slot: [
-                (NAME, labels, self.world.window(number, slot, self.world.minutes, 60))
-                for number, labels in enumerate(self.world.labels)
-            ]
-        }
+        self.new = [
+            (NAME, labels, slot, self.world.window(number, slot, self.world.minutes, 60))
+            for number, labels in enumerate(self.world.labels)
+        ]
+        self.history.reach(slot)
         for _ in range(10):
             traces = self.traces(6 * len(self.world.labels) // PER_TURN) if with_operations else ()
             spans, turns = [], []

@@ -1,14 +1,14 @@
 """The wall clock steps while the whole agent works: by ten seconds, an hour and a day, to and fro.
 
-    python -m tests.chaos.clock [ROUNDS] [--hold SECONDS] [--fake-monotonic]
+    python -m tests.chaos.clock [ROUNDS] [--hold SECONDS] [--fake-monotonic | --forgetful]
 
 Needs libfaketime, of Debian's package `faketime`. Producers send while the agent's clock jumps away and back. Rules
 look for what would be false: far too many spans, a stop of the stream, a stream that is not there. None of them may
-leave `inactive`; counters count each span once; and after each step an acknowledgement, an evaluation of the rules and
-the next write of the history may take no more than twice their time. What the minutes of the history hold is told, and
-not judged: a minute that the clock comes back to is begun again.
+leave `inactive`; counters count each span once, and the minutes of the history hold each once; and after each step an
+acknowledgement, an evaluation of the rules and the next write of the history may take no more than twice their time.
 
-`--fake-monotonic` is the control: the clock that waits are made by jumps as well, and they must be too long.
+Controls: with `--fake-monotonic` the clock that waits are made by jumps as well, and they must be too long; with
+`--forgetful` the history has no more than the windows hold (see `forgetful`), and minutes must lack spans.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from running import RunningAgent, running_agent, total
 
 STEPS = (10, -10, 3600, -3600, 86400, -86400)
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
+FORGETFUL = (sys.executable, "-P", str(Path(__file__).with_name("forgetful.py")))
 SPANS_PER_SECOND = 1_000.0
 WARM_UP = 3.0
 INTERVAL = 0.25
@@ -74,7 +75,7 @@ class Found:
 
     @property
     def is_well(self) -> bool:
-        is_whole = 0 < self.acknowledged == self.counted
+        is_whole = 0 < self.acknowledged == self.counted == self.minutes
         return is_whole and not self.alerts and not self.long_waits
 
 
@@ -103,7 +104,14 @@ class FakeClock:
         draft.rename(self._file)
 
 
-def run(rounds: int = 1, steps: tuple[int, ...] = STEPS, hold: float = 2.5, *, fake_monotonic: bool = False) -> Found:
+def run(
+    rounds: int = 1,
+    steps: tuple[int, ...] = STEPS,
+    hold: float = 2.5,
+    *,
+    fake_monotonic: bool = False,
+    is_forgetful: bool = False,
+) -> Found:
     """Raises NoFakeTimeError."""
     found = Found()
     producers = Producers(SPANS_PER_SECOND, 1)
@@ -111,7 +119,8 @@ def run(rounds: int = 1, steps: tuple[int, ...] = STEPS, hold: float = 2.5, *, f
         folder = Path(name)
         clock = FakeClock(folder, is_monotonic_too=fake_monotonic)
         files = {"clock.rules.yaml": RULES, "otel-latency.yaml": CONFIG}
-        with running_agent(prefix=clock.prefix, directory=folder, files=files) as agent:
+        prefix = [*clock.prefix, *FORGETFUL] if is_forgetful else clock.prefix
+        with running_agent(prefix=prefix, directory=folder, files=files) as agent:
             producers.agent = agent
             producers.start()
             try:
@@ -208,11 +217,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rounds", nargs="?", type=int, default=1)
     parser.add_argument("--hold", type=float, default=2.5, help="seconds between two steps (%(default)s)")
-    parser.add_argument("--fake-monotonic", action="store_true", help="the control")
-    arguments = parser.parse_args()
-    found = run(arguments.rounds, hold=arguments.hold, fake_monotonic=arguments.fake_monotonic)
+    controls = parser.add_mutually_exclusive_group()
+    controls.add_argument("--fake-monotonic", action="store_true", help="a control: waits must be too long")
+    controls.add_argument("--forgetful", action="store_true", help="a control: minutes must lack spans")
+    asked = parser.parse_args()
+    found = run(asked.rounds, hold=asked.hold, fake_monotonic=asked.fake_monotonic, is_forgetful=asked.forgetful)
     print(found)
-    return int(not found.long_waits if arguments.fake_monotonic else not found.is_well)
+    if asked.fake_monotonic:
+        return int(not found.long_waits)
+    if asked.forgetful:
+        return int(not found.minutes < found.counted == found.acknowledged)
+    return int(not found.is_well)
 
 
 if __name__ == "__main__":

@@ -11,18 +11,22 @@ from otel_latency.sketch import Sketch
 from otel_latency.store import states
 from otel_latency.store.history import MAX_WAITING, MAX_WAITING_TURNS, History
 from otel_latency.store.operations import Filter
+from otel_latency.store.windows import Range
 from otel_latency.testing import FakeClock
 
 EVER = (NOW - 86400, NOW + 86400)
+GAUGE = "otel_latency_host_load1"
 
 
 class Life:
-    """Histories of one folder, one after the other, and what series saw by minute."""
+    """Histories of one folder, one after the other, and what a latency and a gauge saw by minute."""
 
     def __init__(self, folder):
         self.folder = folder
         self.clock = FakeClock(NOW)
         self.minutes = {}
+        """What is new in them."""
+        self.gauges = {}
         self.opened = []
         self.written = []
 
@@ -36,14 +40,16 @@ class Life:
             aggregate=30 * 86400,
             max_bytes=64 << 20,
             clock=self.clock,
-            minutes=self.seen,
+            changed=self.changed,
+            minutes=lambda slot: [(GAUGE, (), self.gauges[slot])] if slot in self.gauges else [],
             written=self.written.append,
         )
         self.opened.append(history)
         return history, await history.start()
 
-    def seen(self, slot):
-        return [(NAME, LLM, self.minutes[slot])] if slot in self.minutes else []
+    def changed(self):
+        told, self.minutes = self.minutes, {}
+        return [(NAME, LLM, slot, window) for slot, window in told.items()]
 
     async def tick(self, seconds=1.0):
         await self.clock.advance(seconds)
@@ -115,6 +121,7 @@ async def test_maintenance(life):
     history.add([span(end=NOW - 2 * 86400, number=1), span(end=NOW, number=2)])
     for _ in range(22):
         life.minutes[int(life.clock.time()) // 60] = Sketch([1.0])
+        history.reach(1)
         await life.tick(60)
     await history.maintain()
     assert [2] == await ids(history)
@@ -275,7 +282,7 @@ async def test_the_disk_comes_back_with_what_was_there(tmp_path):
     (tmp_path / "data").unlink()
     (tmp_path / "away").rename(tmp_path / "data")
     await history.maintain()
-    life.minutes[int(NOW) // 60] = Sketch([2.0, 3.0])
+    life.minutes[int(NOW) // 60] = Sketch([3.0])
     await life.tick(60)
     assert "" == history.fault
     (line,) = (await history.history(NAME, NOW, NOW + 60))["series"]
@@ -382,14 +389,33 @@ async def test_a_line_reaches_up_to_now(life):
     """The running minute is told as far as it has come, again when it has grown, and not twice."""
     history, _ = await life.start()
     running = int(life.clock.time()) // 60
-    for values in ([1.0], [1.0, 2.0], [1.0, 2.0]):
-        life.minutes[running] = Sketch(values)
-        (line,) = (await history.history(NAME, *EVER, 60))["series"]
-        assert [(point["start"], point["count"]) for point in line["points"]] == [(running * 60, len(values))]
+    seen = []
+    for new in ([1.0], [2.0], []):
+        seen += new
+        life.minutes[running], life.gauges[running] = Sketch(new), Range.of(seen)
+        for name in (NAME, GAUGE):
+            (line,) = (await history.history(name, *EVER, 60))["series"]
+            assert [(point["start"], point["sum"]) for point in line["points"]] == [(running * 60, sum(seen))]
     assert {"series": []} == await history.history("another_name", *EVER, 60)
     await life.tick(120)
-    (line,) = (await history.history(NAME, *EVER, 60))["series"]
-    assert [point["count"] for point in line["points"]] == [2]
+    for name in (NAME, GAUGE):
+        (line,) = (await history.history(name, *EVER, 60))["series"]
+        assert [(point["count"], point["max"]) for point in line["points"]] == [(2, 2.0)]
+
+
+async def test_what_waits_for_a_disk_is_added_up(life):
+    """While it refuses, minutes take no more room than they would there; afterwards they have everything."""
+    history, _ = await life.start()
+    await history.ask(lambda connection: connection.execute("PRAGMA query_only = ON"))
+    for _ in range(20):
+        life.minutes[int(NOW) // 60] = Sketch([1.0])
+        history.reach(1)
+        await life.tick(2.0)
+    assert 1 == len(history._batch.minutes)
+    await history.ask(lambda connection: connection.execute("PRAGMA query_only = OFF"))
+    await life.tick(2.0)
+    (line,) = (await history.history(NAME, NOW, NOW + 60))["series"]
+    assert [20] == [point["count"] for point in line["points"]]
 
 
 async def test_a_disk_that_refuses_for_a_while(life):

@@ -79,31 +79,41 @@ def test_everything_moves(connection, path):
 
 
 def test_minutes_belong_to_the_next_run(connection, path):
-    """What the run that now begins on disk writes of a minute again takes the place of what it wrote in memory."""
+    """What the run that now begins on disk writes of a minute is added to what it wrote in memory."""
     write(connection, [minute(SLOT, [1.0])])
     file = moved(connection, path)
-    write(file, [minute(SLOT, [1.0, 2.0])], run=5)
+    write(file, [minute(SLOT, [2.0])], run=5)
     assert [2] == [
         Sketch.from_bytes(data).count for (data,) in file.execute("SELECT data FROM minutes WHERE slot = ?", (SLOT,))
     ]
     file.close()
 
 
-def test_quarters_are_merged_anew(connection, path):
-    """A quarter of which both hold minutes has all of them."""
+@pytest.mark.parametrize("is_kept", [True, False], ids=["with its minutes", "whose minutes are gone"])
+@pytest.mark.parametrize("merged_there", [True, False], ids=["merged on disk", "not merged on disk"])
+@pytest.mark.parametrize("merged_here", [True, False], ids=["merged in memory", "not merged in memory"])
+def test_quarters(connection, path, merged_here, merged_there, is_kept):
+    """A quarter of which both hold minutes has all of them, in whichever of the two it has been merged."""
     file = open_file(path)
-    write(file, [minute(SLOT, [1.0])])
-    finish(compact(file, NOW + QUARTER + LATE))
-    file.close()
+    write(file, [minute(SLOT, [1.0]), minute(SLOT, [8.0], TTS)])
+    if merged_there:
+        finish(compact(file, NOW + QUARTER + LATE))
     write(connection, [minute(SLOT + 1, [2.0, 3.0]), minute(SLOT + PER_QUARTER, [4.0])])
-    finish(compact(connection, NOW + QUARTER + LATE))
+    if merged_here:
+        finish(compact(connection, NOW + QUARTER + LATE))
+    for one, is_merged in ((file, merged_there), (connection, merged_here)):
+        if is_merged and not is_kept:
+            one.execute("DELETE FROM minutes WHERE slot < ?", (SLOT + PER_QUARTER,))
+    file.close()
     file = moved(connection, path)
-    finish(compact(file, NOW + QUARTER + LATE))
+    for late in (minute(SLOT + 2, [5.0]), minute(SLOT + 2, [9.0], TTS)):
+        write(file, [late], run=5)
+        finish(compact(file, NOW + QUARTER + LATE))
     counts = [
         Sketch.from_bytes(data).count
-        for (data,) in file.execute("SELECT data FROM quarters WHERE slot = ?", (SLOT // PER_QUARTER,))
+        for (data,) in file.execute("SELECT data FROM quarters WHERE slot = ? ORDER BY series", (SLOT // PER_QUARTER,))
     ]
-    assert [3] == counts
+    assert [2, 4] == counts
     file.close()
 
 

@@ -1,13 +1,14 @@
 from collections import Counter
 from itertools import pairwise
 
-from store.past import LLM, NOW, count, finish, minute, span, turn, write, write_spans, write_turns
+import pytest
+from store.past import LLM, NOW, TTS, count, finish, minute, span, turn, write, write_spans, write_turns
 
 from otel_latency.records import Alert
 from otel_latency.store import alerts, counters, states
 from otel_latency.store.retention import (
     CROWDED,
-    MAX_ADVANCE,
+    MAX_STEP,
     ROOMY,
     ROWS,
     delete_oldest,
@@ -36,16 +37,9 @@ def test_each_goes_in_its_time(connection):
         connection.execute("INSERT INTO quarters (slot, series, data) VALUES (?, 1, x'')", (slot,))
         alerts.insert(connection, [Alert({"a": "b"}, {}, NOW - age, NOW, True, 1.0)])
         counters.insert(connection, [("c_total", (("age", str(age)),), 1.0)], NOW - age)
-    connection.execute("DELETE FROM minutes WHERE id > 0")
-    for age in (AGGREGATE, DETAIL + 120, DETAIL, 0):  # in the order of time, as the agent writes them
-        write(connection, [minute(SLOT - int(age) // MINUTE, [1.0])])
-    connection.execute("DELETE FROM quarters")
-    for age in (AGGREGATE + 2 * QUARTER, AGGREGATE, 0):
-        slot = (int(NOW) - int(age)) // QUARTER
-        connection.execute("INSERT INTO quarters (slot, series, data) VALUES (?, 1, x'')", (slot,))
     finish(expire(connection, NOW, DETAIL, AGGREGATE))
     assert [0, DETAIL] == ages(connection)
-    assert (2, 2, 4, 4) == tuple(count(connection, table) for table in ("minutes", "quarters", "alerts", "counters"))
+    assert (2, 4, 4, 4) == tuple(count(connection, table) for table in ("minutes", "quarters", "alerts", "counters"))
 
 
 def test_steps_are_short(connection):
@@ -61,13 +55,54 @@ def test_steps_are_short(connection):
 
 def test_a_clock_ahead_costs_little(connection):
     """When the clock jumps a day ahead, what is young stays: the horizon follows by ten minutes each time."""
-    write_spans(connection, [span(end=NOW - age) for age in (0, DETAIL - MAX_ADVANCE - 1, DETAIL - 1)])
+    write_spans(connection, [span(end=NOW - age) for age in (0, DETAIL - MAX_STEP - 1, DETAIL - 1)])
     finish(expire(connection, NOW, DETAIL, AGGREGATE))
     finish(expire(connection, NOW + 86400, DETAIL, AGGREGATE))
-    assert [0, DETAIL - MAX_ADVANCE - 1] == ages(connection)
+    assert [0, DETAIL - MAX_STEP - 1] == ages(connection)
     finish(expire(connection, NOW, DETAIL, AGGREGATE))
     finish(expire(connection, NOW + 86400, DETAIL, AGGREGATE))
     assert 2 == len(ages(connection))
+
+
+@pytest.mark.parametrize("behind", [3600, 86400, 3 * 86400, NOW], ids=["an hour", "a day", "three days", "1970"])
+def test_a_clock_behind_costs_nothing(connection, behind):
+    """When the clock is set back, for some minutes, what was written before is not taken for the future."""
+    write_spans(connection, [span(end=NOW - age) for age in (0, DETAIL - 1)])
+    write(connection, [minute(SLOT, [1.0])])
+    finish(expire(connection, NOW, DETAIL, AGGREGATE))
+    for passed in range(5):
+        finish(expire(connection, NOW - behind + 60 * passed, DETAIL, AGGREGATE))
+    finish(expire(connection, NOW, DETAIL, AGGREGATE))
+    assert ([0, DETAIL - 1], 1) == (ages(connection), count(connection, "minutes"))
+
+
+def test_minutes_go_by_whole_quarters(connection):
+    """So a line that cannot be told by minutes finds all of it in quarters."""
+    write(connection, [minute(SLOT - 60 - place, [1.0]) for place in range(1, 31)])
+    left = []
+    for later in (0, 60, QUARTER - 60, QUARTER, 2 * QUARTER):
+        finish(expire(connection, NOW - QUARTER + later, DETAIL, AGGREGATE))
+        left.append(count(connection, "minutes"))
+    assert [30 - 15, 15, 15, 0, 0] == left
+
+
+def test_after_a_long_pause(connection):
+    """What is written after days without an agent stays, though the horizon has not followed yet."""
+    finish(expire(connection, NOW - 10 * 86400, DETAIL, AGGREGATE))
+    write_spans(connection, [span(end=NOW)])
+    write(connection, [minute(SLOT, [1.0])])
+    finish(expire(connection, NOW, DETAIL, AGGREGATE))
+    assert ([0], 1) == (ages(connection), count(connection, "minutes"))
+
+
+def test_minutes_go_in_their_time_whenever_they_came(connection):
+    """One that is old does not stay behind others that are not."""
+    write(
+        connection,
+        [minute(SLOT, [1.0]), minute(SLOT - 61, [1.0]), minute(SLOT, [1.0], TTS), minute(SLOT - 62, [1.0], TTS)],
+    )
+    finish(expire(connection, NOW, DETAIL, AGGREGATE))
+    assert [(SLOT,), (SLOT,)] == connection.execute("SELECT slot FROM minutes").fetchall()
 
 
 def test_what_lies_far_ahead_goes(connection):

@@ -1,4 +1,5 @@
 import random
+from collections import Counter
 from itertools import chain
 from typing import NamedTuple
 
@@ -13,8 +14,11 @@ from otel_latency.store.windows import (
     QUARTER,
     SERIES_PER_STEP,
     Harvest,
+    Minute,
     Range,
     SeriesIds,
+    added,
+    added_up,
     compact,
     compacted,
     merged,
@@ -51,9 +55,9 @@ def test_merged_passes_over_what_is_no_window():
 
 
 def test_a_minute_written_again(connection):
-    """takes the place of what this run wrote of it, and stands beside what another did."""
+    """is added to what this run wrote of it, and stands beside what another did."""
     write(connection, [minute(SLOT, [1.0])], run=1)
-    write(connection, [minute(SLOT, [1.0, 2.0])], run=1)
+    write(connection, [minute(SLOT, [2.0])], run=1)
     write(connection, [minute(SLOT, [3.0])], run=2)
     rows = connection.execute("SELECT data FROM minutes ORDER BY run")
     assert [[1.0, 2.0], [3.0]] == [list(read(data).values) for (data,) in rows]
@@ -86,26 +90,88 @@ def test_quarters_are_merged_from_minutes(connection):
 
 
 def test_a_quarter_waits_for_what_is_late(connection):
-    """It is merged once, `LATE` seconds after its end, and not again."""
+    """It is merged once, `LATE` seconds after its end, and not again, however often that is asked for."""
     write(connection, [minute(SLOT, [1.0])])
     assert [0, 0] == [finish(compact(connection, now)) for now in (NOW, SETTLED - 1)]
     finish(compact(connection, SETTLED))
     assert {(SLOT // PER_QUARTER, 1): 1} == quarters(connection)
-    connection.execute("DELETE FROM quarters")
-    finish(compact(connection, SETTLED + 100))
-    assert {} == quarters(connection)
+    for later in (100, 86400, -QUARTER, 200):
+        finish(compact(connection, SETTLED + later))
+    assert {(SLOT // PER_QUARTER, 1): 1} == quarters(connection)
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["with its minutes", "whose minutes are gone"])
+def test_what_comes_for_a_merged_quarter(connection, is_kept):
+    """is added to it: of a series that was in it, and of one that was not."""
+    write(connection, [minute(SLOT, [1.0, 2.0])])
+    finish(compact(connection, SETTLED))
+    if not is_kept:
+        connection.execute("DELETE FROM minutes")
+    for _ in range(2):
+        write(connection, [minute(SLOT, [3.0]), minute(SLOT + 1, [4.0], TTS), minute(SLOT + 1, [5.0])], run=2)
+        finish(compact(connection, SETTLED))
+    quarter = SLOT // PER_QUARTER
+    assert {(quarter, 1): 6, (quarter, 2): 2} == quarters(connection)
+    assert (4 if is_kept else 1) == count(connection, "minutes")
+
+
+def test_what_comes_while_quarters_are_merged(connection):
+    """For the one that is being merged, for one that was passed over, and for one that is next."""
+    write(connection, [minute(SLOT, [1.0]), minute(SLOT + PER_QUARTER, [1.0])])
+    for _ in compact(connection, SETTLED + QUARTER):
+        write(connection, [minute(SLOT + place * PER_QUARTER, [2.0]) for place in (-1, 0, 1)])
+    connection.execute("DELETE FROM minutes WHERE slot < ?", (SLOT + 2 * PER_QUARTER,))
+    write(connection, [minute(SLOT + place * PER_QUARTER, [3.0]) for place in (-1, 0, 1)])
+    steps = 4
+    expected = {SLOT // PER_QUARTER + place: steps + 1 + (place >= 0) for place in (-1, 0, 1)}
+    assert expected == {slot: found for (slot, _), found in quarters(connection).items()}
+
+
+def test_a_clock_to_and_fro(connection):
+    """Whenever quarters are merged, by whatever time, each holds all of its minutes, those that are gone as well."""
+    rng, expected, series = random.Random(9), Counter(), {LLM: 1, TTS: 2}
+    write(connection, [minute(SLOT, [], labels) for labels in series])
+    for step in range(300):
+        written = [minute(SLOT + rng.randrange(8 * PER_QUARTER), [1.0], rng.choice([LLM, TTS])) for _ in range(3)]
+        expected.update((one.slot // PER_QUARTER, series[one.labels]) for one in written)
+        write(connection, written, run=rng.randrange(3))
+        if step % 7 == 0:
+            finish(compact(connection, NOW + rng.choice([-86400, 0, 2 * QUARTER, 5 * QUARTER, 86400])))
+        if step % 50 == 49:  # as too old, what is merged goes
+            connection.execute(
+                "DELETE FROM minutes AS one WHERE slot < ? AND EXISTS"
+                f" (SELECT 1 FROM quarters WHERE series = one.series AND slot = one.slot / {PER_QUARTER})",
+                (SLOT + rng.randrange(8 * PER_QUARTER),),
+            )
+    finish(compact(connection, NOW + 86400))
+    assert expected == quarters(connection)
+
+
+def test_added_passes_over_what_is_no_window():
+    """What is new is kept beside a row that is damaged."""
+    new = Sketch([1.0]).to_bytes()
+    assert [new, new] == [added(b"b123", new), added(new, b"")]
+
+
+def test_added_up():
+    """One for each minute of each series, with everything."""
+    waiting = [minute(1, [1.0]), Minute(NAME, TTS, 1, Range.of([1.0])), minute(2, [2.0])]
+    waiting += [minute(1, [3.0]), Minute(NAME, TTS, 1, Range.of([5.0]))]
+    found = [(one.labels, one.slot, one.window.count, one.window.maximum) for one in added_up(waiting)]
+    assert [(LLM, 1, 2, 3.0), (TTS, 1, 2, 5.0), (LLM, 2, 1, 2.0)] == found
 
 
 def test_steps_can_be_interrupted(connection):
-    """Many series are merged in many short steps; a quarter that was left in the middle is done anew, all the same."""
+    """Many series are merged in many short steps; a quarter that was left in the middle is finished, all the same."""
     labels = [(("stage", f"{number:03}"),) for number in range(3 * SERIES_PER_STEP)]
     write(connection, [minute(SLOT, [1.0, 2.0], one) for one in labels])
     steps = compact(connection, SETTLED)
     next(steps)
     steps.close()
     assert SERIES_PER_STEP == count(connection, "quarters")
-    assert 3 < finish(compact(connection, SETTLED))
-    assert {2} == set(quarters(connection).values())
+    write(connection, [minute(SLOT + 1, [3.0], one) for one in labels])
+    assert 2 < finish(compact(connection, SETTLED))
+    assert {3} == set(quarters(connection).values())
     assert 3 * SERIES_PER_STEP == count(connection, "quarters")
 
 
@@ -126,17 +192,20 @@ def test_a_clock_that_went_back(connection):
     assert 1 == count(connection, "quarters")
 
 
+def taken(minutes):
+    return [(one.slot - SLOT, one.window.count, one.window.sum, one.window.maximum) for one in minutes]
+
+
 def test_harvest():
-    """A minute is taken when it is over, again when it has grown within the next minutes, and then no more."""
-    past = {}
+    """A minute is taken when it is over, what is new in it within the next minutes, and then no more."""
+    past = {SLOT: Range.of([1.0])}
     harvest = Harvest(lambda slot: [(NAME, LLM, past[slot])] if slot in past else [])
-    past[SLOT] = Sketch([1.0])
     assert [] == harvest.tick(NOW + 59)
-    assert [(SLOT, 1)] == [(one.slot, one.window.count) for one in harvest.tick(NOW + 60)]
+    assert [(0, 1, 1.0, 1.0)] == taken(harvest.tick(NOW + 60))
     assert [] == harvest.tick(NOW + 61)
-    past[SLOT].add(2.0)
-    assert [(SLOT, 2)] == [(one.slot, one.window.count) for one in harvest.tick(NOW + 60 * (1 + Harvest.AGAIN))]
-    past[SLOT].add(3.0)
+    past[SLOT].merge(Range.of([4.0]))
+    assert [(0, 1, 4.0, 4.0)] == taken(harvest.tick(NOW + 60 * (1 + Harvest.AGAIN)))
+    past[SLOT].merge(Range.of([3.0]))
     assert [] == harvest.tick(NOW + 60 * (2 + Harvest.AGAIN))
 
 
@@ -147,6 +216,17 @@ def test_harvest_of_what_is_forgotten():
     assert [2] == [one.window.count for one in harvest.tick(NOW + 60)]
     past[SLOT] = Range.of([2.0])
     assert [] == harvest.tick(NOW + 120)
+
+
+def test_harvest_by_a_clock_that_jumps():
+    """The minute that was running is taken, and what was taken is not taken again when the clock comes back."""
+    past = {SLOT: Range.of([1.0]), SLOT + 1: Range.of([2.0])}
+    harvest = Harvest(lambda slot: [(NAME, LLM, past[slot])] if slot in past else [])
+    assert [(0, 1, 1.0, 1.0)] == taken(harvest.tick(NOW + 60))
+    assert [(1, 1, 2.0, 2.0)] == taken(harvest.tick(NOW + 300))
+    assert [[], [], []] == [harvest.tick(NOW + seconds) for seconds in (61, 121, 181)]
+    past[SLOT + 3] = Range.of([4.0])
+    assert [(3, 1, 4.0, 4.0)] == taken(harvest.tick(NOW + 3600))
 
 
 def test_harvest_looks_at_some_series_at_a_time():
@@ -173,7 +253,7 @@ class Gauge(NamedTuple):
 def test_harvest_of_gauges():
     """Whatever tells count, sum, minimum and maximum is kept as a range, from several sources as well."""
     sources = [
-        lambda slot: [(NAME, LLM, Sketch([1.0])), (NAME, TTS, None)],
+        lambda slot: [(NAME, LLM, Range.of([1.0])), (NAME, TTS, None)],
         lambda slot: [("cpu_ratio", (), Gauge(2, 0.5, 0.1, 0.4))],
     ]
     taken = Harvest(lambda slot: chain(*(each(slot) for each in sources)) if slot == SLOT else ()).tick(NOW + 60)
@@ -184,15 +264,15 @@ def test_harvest_of_gauges():
 
 def test_harvest_copies():
     """What was taken does not change any more."""
-    window = Sketch([1.0])
+    window = Range.of([1.0])
     (taken,) = Harvest(lambda slot: [(NAME, LLM, window)] if slot == SLOT else []).tick(NOW + 60)
-    window.add(2.0)
+    window.merge(Range.of([2.0]))
     assert 1 == taken.window.count
 
 
 def test_harvest_is_spread():
     """Of many series some are taken at each tick, each of them once."""
-    series = [(NAME, (("stage", str(number)),), Sketch([1.0])) for number in range(Harvest.PER_TICK + 10)]
+    series = [(NAME, (("stage", str(number)),), Range.of([1.0])) for number in range(Harvest.PER_TICK + 10)]
     harvest = Harvest(lambda slot: series if slot == SLOT else [])
     taken = [harvest.tick(NOW + 60 + tick / 4) for tick in range(3)]
     assert [Harvest.PER_TICK, 10, 0] == [len(some) for some in taken]
@@ -201,7 +281,7 @@ def test_harvest_is_spread():
 
 def test_harvest_of_the_rest():
     """At the end the running minute is taken as well, and nothing twice."""
-    past = {SLOT: Sketch([1.0]), SLOT + 1: Sketch([2.0])}
+    past = {SLOT: Range.of([1.0]), SLOT + 1: Range.of([2.0])}
     harvest = Harvest(lambda slot: [(NAME, LLM, past[slot])] if slot in past else [])
     harvest.tick(NOW + 70)
     assert [SLOT + 1] == [one.slot for one in harvest.rest(NOW + 70)]
