@@ -1,6 +1,8 @@
 import gzip
 import itertools
 import random
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,53 @@ def test_a_lost_page(sound, tmp_path, seed):
     page = rng.randrange(40, len(data) // PAGE_BYTES)
     data[page * PAGE_BYTES : (page + 1) * PAGE_BYTES] = rng.randbytes(PAGE_BYTES)
     assert ROWS + 100 - 200 <= rescued(bytes(data), tmp_path)[0]
+
+
+def test_beside_a_lost_page(sound, tmp_path):
+    """Every operation of which the page can be read comes over."""
+    (tmp_path / "sound.db").write_bytes(sound)
+    with closing(sqlite3.connect(tmp_path / "sound.db")) as database:
+        query = "SELECT pageno, ncell FROM dbstat WHERE name = 'operations' AND pagetype = 'leaf' ORDER BY path"
+        pages = database.execute(query).fetchall()
+    for page, rows in (pages[0], pages[len(pages) // 2], pages[-2], pages[-1]):
+        data = bytearray(sound)
+        data[(page - 1) * PAGE_BYTES : page * PAGE_BYTES] = bytes(PAGE_BYTES)
+        folder = tmp_path / str(page)
+        folder.mkdir()
+        assert ROWS - rows == rescued(bytes(data), folder)[1]["operations"]
+
+
+def test_a_page_that_leads_back(sound, tmp_path):
+    """A damaged pointer to what was read before costs the pages that it hides, and no turn in a circle."""
+    (tmp_path / "sound.db").write_bytes(sound)
+    with closing(sqlite3.connect(tmp_path / "sound.db")) as database:
+        query = "SELECT pageno, pagetype, ncell FROM dbstat WHERE name = 'operations' ORDER BY path"
+        (root, _, _), *leaves = database.execute(query).fetchall()
+    data = bytearray(sound)
+    cell = (root - 1) * PAGE_BYTES + int.from_bytes(data[(at := (root - 1) * PAGE_BYTES + 12 + 2 * 50) : at + 2])
+    assert leaves[50][0] == int.from_bytes(data[cell : cell + 4])
+    data[cell : cell + 4] = leaves[10][0].to_bytes(4)
+    lost = leaves[51][0]
+    data[(lost - 1) * PAGE_BYTES : lost * PAGE_BYTES] = bytes(PAGE_BYTES)
+    seconds = itertools.count(step=SECONDS / 200)
+    assert (
+        ROWS - leaves[50][2] - leaves[51][2] == rescued(bytes(data), tmp_path, lambda: next(seconds))[1]["operations"]
+    )
+
+
+def test_an_id_that_is_damaged(sound, tmp_path):
+    """A row that claims to come later takes the place of the one whose id it has, and hides none but that."""
+    (tmp_path / "sound.db").write_bytes(sound)
+    with closing(sqlite3.connect(tmp_path / "sound.db")) as database:
+        query = "SELECT pageno, ncell FROM dbstat WHERE name = 'operations' AND pagetype = 'leaf' ORDER BY path"
+        page, rows = database.execute(query).fetchall()[100]
+    data = bytearray(sound)
+    start = (page - 1) * PAGE_BYTES
+    pointer = start + 8 + 2 * (rows - 1)
+    cell = start + int.from_bytes(data[pointer : pointer + 2])
+    assert data[cell] < 0x80 <= data[cell + 1], "a length of one byte, and an id of more"
+    data[cell + 1] += 1
+    assert ROWS - 1 == rescued(bytes(data), tmp_path)[1]["operations"]
 
 
 @pytest.mark.parametrize("size", [0, 100, PAGE_BYTES, 100 * PAGE_BYTES + 17])
