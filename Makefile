@@ -46,6 +46,7 @@ chaos: $(STAMP) ## kills, power cuts, full disks, clocks and outages, the long t
 	$(BIN)/python -m tests.chaos.stop 50
 	$(BIN)/python -m tests.chaos.disk_faults
 	$(BIN)/python -m tests.chaos.corruption 200
+	$(BIN)/python -m tests.chaos.corruption 4 --seed 845 --trusting
 	$(BIN)/python -m tests.chaos.clock
 	$(BIN)/python -m tests.chaos.forward_kill 200
 	$(BIN)/python -m tests.chaos.upstream

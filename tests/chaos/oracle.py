@@ -18,7 +18,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from email.utils import formatdate
 from pathlib import Path
@@ -203,10 +203,14 @@ async def far_side(ledger: Ledger, tls: object = None) -> AsyncIterator[FarSide]
 
 @asynccontextmanager
 async def started(
-    settings: Mapping[str, str] | None = None, *, files: Mapping[str, str] | None = None, directory: Path | None = None
+    settings: Mapping[str, str] | None = None,
+    *,
+    prefix: Sequence[str] = (),
+    files: Mapping[str, str] | None = None,
+    directory: Path | None = None,
 ) -> AsyncIterator[RunningAgent]:
     """`running_agent`, while the loop goes on."""
-    running = running_agent(settings, files=files, directory=directory)
+    running = running_agent(settings, prefix=prefix, files=files, directory=directory)
     agent = await asyncio.to_thread(running.__enter__)
     try:
         yield agent
