@@ -142,15 +142,16 @@ class Delivery:
             for fault in faults_of_files(self._destinations):
                 raise fault
 
-    async def start(self, position: int, recall: Recall, remember: Remember) -> None:
+    async def start(self, position: int | None, recall: Recall, remember: Remember) -> None:
         """Open the log, and hand on again what lies behind *position*; what came shortly before is to be remembered.
 
-        So what was counted before a crash, and is sent again because the answer was lost, is not counted twice. Raises
-        nothing; see `log.fault`.
+        So what was counted before a crash, and is sent again because the answer was lost, is not counted twice. Where
+        the history has lost its position (None), the log remembers what was `written` last. Raises nothing; see
+        `log.fault`.
         """
         await self.log.open({AGGREGATE: position, **dict.fromkeys(self._reader_names())})
         with suppress(OSError):  # then what is sent again counts twice
-            await self._recall_latest(position, remember)
+            await self._recall_latest(self.log.readers[AGGREGATE].cursor.done.number, remember)
         reader = self.log.readers[AGGREGATE]
         async for record in reader.backlog():
             self._recall(record, recall)

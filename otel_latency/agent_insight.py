@@ -97,8 +97,8 @@ class Insight:
         self._counted = float("-inf")
         self._torn = 0
 
-    async def start(self) -> int:
-        """Open the history, and go on from what it knows. Answers how far in the log that reaches.
+    async def start(self) -> int | None:
+        """Open the history, and go on from what it knows. Answers how far in the log that reaches, if it knows.
 
         Raises nothing; see `history.fault`.
         """

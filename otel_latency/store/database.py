@@ -130,9 +130,9 @@ class Database:
         """The values that counters go on from."""
         return counters.read(self._open)
 
-    def position(self) -> int:
-        """That of the last batch that had one; 0 at first."""
-        return windows.progress(self._open, POSITION)
+    def position(self) -> int | None:
+        """That of the last batch that had one; None where that is not known."""
+        return windows.progress(self._open, POSITION) or None
 
     def maintain(self, now: float) -> Iterator[None]:
         """Merge minutes to quarters, delete what is too old or too much; a few milliseconds at each step.

@@ -47,11 +47,11 @@ log = logging.getLogger(__name__)
 
 class Past(NamedTuple):
     """What a former run left: the values of counters (labels in the order of their names), and how far in the log all
-    that was written reaches; 0 where nothing did.
+    that was written reaches; None where that is not known.
     """
 
     counters: Mapping[tuple[str, Labels], float]
-    position: int
+    position: int | None
 
 
 class History:

@@ -101,7 +101,6 @@ class Log:
         self._is_closing = False
         self.readers: dict[str, Reader] = {}
         self._remembered: dict[str, Place] = {}
-        self._ours: frozenset[str] = frozenset()
         self.end = START
         self._told: dict[str, float] = {}
         self.acked_nondurable = 0
@@ -122,12 +121,11 @@ class Log:
     async def open(self, readers: Mapping[str, int | None]) -> None:
         """Find what an earlier run left for *readers*: the last position each is done with, or None.
 
-        With None the log remembers that by itself; a reader that it has never heard of begins with the oldest record
-        there is. Raises nothing; see `fault`.
+        With None it is what the log remembers; a reader that it has never heard of begins with the oldest record there
+        is. Raises nothing; see `fault`.
         """
         places = await self._on_thread(lambda: self._disk.open(readers, self._clock.time()))
         self.end = self._disk.end
-        self._ours = frozenset(name for name, number in readers.items() if number is None)
         self.readers = {name: Reader(name, self, Cursor(place)) for name, place in places.items()}
         if not self._disk.fault:  # then what is missing at the beginning had to go, to make room
             self._lose([(START, self._disk.first)])
@@ -332,10 +330,9 @@ class Log:
         """Unix seconds."""
         return self._clock.time()
 
-    def committed(self, name: str) -> None:
+    def committed(self) -> None:
         """For readers: this one has done with more."""
-        if name in self._ours:
-            self._committed.set()
+        self._committed.set()
 
     async def _note_cursors(self) -> None:
         while True:
@@ -345,8 +342,7 @@ class Log:
                 await self._on_thread(partial(self._disk.note, self._cursors()))
 
     def _cursors(self) -> dict[str, Place]:
-        """Of those readers whose cursors are in our care."""
-        return {name: reader.cursor.done for name, reader in self.readers.items() if name in self._ours}
+        return {name: reader.cursor.done for name, reader in self.readers.items()}
 
     async def _remember(self) -> None:
         through = min((reader.cursor.done for reader in self.readers.values()), default=self.end).number
@@ -437,7 +433,7 @@ class Reader:
     def commit(self, position: int) -> None:
         """The records up to *position* are done with, and will not come again."""
         self.cursor.commit(position)
-        self._log.committed(self.name)
+        self._log.committed()
 
     async def look(self) -> None:
         """Find out how old the oldest record is, where none is read that is not done."""

@@ -101,6 +101,15 @@ def test_a_young_history(connection):
     assert 30 == len(points(connection, NOW - 7200, NOW + 1800, 60))
 
 
+def test_what_comes_for_quarters_whose_minutes_are_gone(connection):
+    """is in them alone: a line of minutes would tell of nothing else. Other series have their own."""
+    aged(connection)
+    write(connection, [minute(SLOT + 3, [1.0]), minute(SLOT + 3, [1.0], TTS)])
+    assert [(0, 16)] == [(one["start"] - NOW, one["count"]) for one in points(connection, NOW, NOW + QUARTER, 60)]
+    found = points(connection, NOW, NOW + QUARTER, 60, Selector(NAME, (("stage", "tts", True),)))
+    assert [(180, 1)] == [(one["start"] - NOW, one["count"]) for one in found]
+
+
 def test_minutes_that_came_late(connection):
     """The oldest minute is the oldest, in whatever order they were written: they begin the line, not a quarter."""
     aged(connection)

@@ -150,6 +150,19 @@ async def test_killed(tmp_path):
         assert [4, 5] == await read_all(log.readers["a"])
 
 
+async def test_a_cursor_that_its_reader_has_lost(tmp_path):
+    """The log remembers the cursors of those, too, who keep them by themselves."""
+    async with opened(tmp_path, {"a": 0}) as log:
+        for number in range(5):
+            await append(log, number)
+        await read_all(log.readers["a"])
+        log.readers["a"].commit(3)
+    async with opened(tmp_path, {"a": None}) as log:
+        assert [4, 5] == await read_all(log.readers["a"])
+    async with opened(tmp_path, {"a": 2}) as log:
+        assert [3, 4, 5] == await read_all(log.readers["a"])
+
+
 async def test_lost_before_a_restart(tmp_path, caplog):
     """What had to go for want of room, before its reader came to it, is told as that after a restart, too."""
     rng = random.Random(1)
