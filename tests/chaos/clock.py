@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.client import HTTPException
 from pathlib import Path
 
@@ -37,6 +38,11 @@ WARM_UP = 3.0
 INTERVAL = 0.25
 WAITS = {"acknowledgement": 0.25, "evaluation": INTERVAL, "write": 2.0}
 """What each may take; writes rest twenty times as long as they took, and a second at least."""
+HOLD = 5.0
+CACHED = 1
+"""Seconds for which libfaketime keeps an offset. Without that every wait for the interpreter's lock reads the file."""
+NEAR = 3.0
+"""Seconds; the shortest step is longer."""
 SLACK = 0.25
 """For a busy machine, and for how often we look."""
 RULES = """\
@@ -92,7 +98,7 @@ class FakeClock:
         variables = {
             "LD_PRELOAD": str(found),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": str(CACHED),
             "FAKETIME_DONT_FAKE_MONOTONIC": str(int(not is_monotonic_too)),
         }
         self.prefix = ["env", *(f"{name}={value}" for name, value in variables.items())]
@@ -107,7 +113,7 @@ class FakeClock:
 def run(
     rounds: int = 1,
     steps: tuple[int, ...] = STEPS,
-    hold: float = 2.5,
+    hold: float = HOLD,
     *,
     fake_monotonic: bool = False,
     is_forgetful: bool = False,
@@ -127,6 +133,8 @@ def run(
                 time.sleep(WARM_UP)
                 for offset in [offset for _ in range(rounds) for step in steps for offset in (step, 0)]:
                     clock.set(offset)
+                    is_seen = steps_by(agent, offset)
+                    assert is_seen or fake_monotonic, f"its clock is not {offset:+} s off"
                     observe(agent, producers, hold, found)
                     if fake_monotonic and found.long_waits:
                         agent.process.kill()
@@ -139,6 +147,22 @@ def run(
             found.counted = int(total(agent.metrics(), STAGES))
             found.minutes = in_minutes(agent)
     return found
+
+
+def steps_by(agent: RunningAgent, offset: int) -> bool:
+    """Wait until the agent's clock is so many seconds off; whether it is."""
+    until = time.monotonic() + 3 * CACHED
+    while time.monotonic() < until:
+        if is_true(lambda: abs(clock_of(agent) - time.time() - offset) < NEAR):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def clock_of(agent: RunningAgent) -> float:
+    """Its Unix time, well or not."""
+    told = json.loads(agent.get("/health", timeout=1.0)[1])
+    return datetime.fromisoformat(told["timestamp"]).timestamp()
 
 
 def observe(agent: RunningAgent, producers: Producers, hold: float, found: Found) -> None:
@@ -216,7 +240,7 @@ def in_minutes(agent: RunningAgent) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rounds", nargs="?", type=int, default=1)
-    parser.add_argument("--hold", type=float, default=2.5, help="seconds between two steps (%(default)s)")
+    parser.add_argument("--hold", type=float, default=HOLD, help="seconds between two steps (%(default)s)")
     controls = parser.add_mutually_exclusive_group()
     controls.add_argument("--fake-monotonic", action="store_true", help="a control: waits must be too long")
     controls.add_argument("--forgetful", action="store_true", help="a control: minutes must lack spans")
