@@ -79,7 +79,7 @@ async def test_run(module, clock):
     running = asyncio.create_task(collectors.run())
     await complete.wait()
     while not collectors.checks.results()[0].up:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
     polled.clear()
     complete.clear()
     await clock.advance(10.0)

@@ -48,7 +48,7 @@ class Rig:
         """Let real work go on, without letting time pass."""
         async with asyncio.timeout(5):
             while not condition():
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)  # a loop that never rests keeps the lock from the thread that packs
 
     async def settled(self, position):
         await self.until(lambda: self.source.committed >= position)

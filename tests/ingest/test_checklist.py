@@ -477,7 +477,7 @@ async def test_h16(client, raw):
     async with raw(receiver.port) as connection:
         await connection.send("POST /v1/traces HTTP/1.1\r\nX")
         while not any(open_._header_begun is not None for open_ in receiver._server.connections):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         receiver.cut_slow(receiver.clock.monotonic() + 11)
         assert await connection.closed()
 
@@ -490,7 +490,7 @@ async def test_h17(client, raw):
     async with raw(receiver.port) as begun, raw(receiver.port) as late:
         await begun.send(head, body[:10])
         while not receiver._in_progress or len(receiver.connections) < 2:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         stopping = asyncio.create_task(receiver.stop())
         await asyncio.sleep(0)
         await late.send(head, body)
@@ -571,7 +571,7 @@ async def test_g7(client):
     async with grpc.aio.insecure_channel(client.agent.grpc_target) as channel:
         begun = channel.stream_unary(METHODS["traces"])(message())
         while not receiver._admission.in_flight:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         stopping = asyncio.create_task(receiver.stop())
         go.set()
         assert await begun == b""

@@ -47,7 +47,7 @@ async def wait_for(condition):
     """Let the loop run until *condition* holds; fail when it never does."""
     async with asyncio.timeout(10):
         while not condition():
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
 
 def open_call(channel, body=None):
