@@ -7,7 +7,7 @@ goes whole, for nobody can say what it hides.
 A log record that is a content event (see `content`) keeps no body. Of a span event that is one only attributes under
 `gen_ai.` stay, of those that are not denied.
 
-Cost, for a request of 512 spans of 12 attributes: 0.1 ms compiled, 40 ms in Python.
+Cost, for a request of 512 spans of 12 attributes: 0.05 ms compiled, 40 ms in Python.
 """
 
 from __future__ import annotations

@@ -100,11 +100,17 @@ def merged(rows: Iterable[bytes]) -> Window | None:
             continue
         if whole is None:
             whole = window
-        elif isinstance(whole, Sketch) and isinstance(window, Sketch):  # noqa: SIM114 - apart for the type checker
-            whole.merge(window)
-        elif isinstance(whole, Range) and isinstance(window, Range):
-            whole.merge(window)
+        else:
+            _merge(whole, window)
     return whole
+
+
+def _merge(whole: Window, window: Window) -> None:
+    """Add *window*; one of another kind is passed over."""
+    if isinstance(whole, Sketch) and isinstance(window, Sketch):  # noqa: SIM114 - apart for the type checker
+        whole.merge(window)
+    elif isinstance(whole, Range) and isinstance(window, Range):
+        whole.merge(window)
 
 
 def added(before: bytes, new: bytes) -> bytes:
@@ -118,12 +124,8 @@ def added_up(minutes: Iterable[Minute]) -> list[Minute]:
     found: dict[tuple[str, Labels, int], Minute] = {}
     for one in minutes:
         known = found.setdefault((one.name, one.labels, one.slot), one)
-        if known is one:
-            continue
-        if isinstance(known.window, Sketch) and isinstance(one.window, Sketch):  # noqa: SIM114 - for the type checker
-            known.window.merge(one.window)
-        elif isinstance(known.window, Range) and isinstance(one.window, Range):
-            known.window.merge(one.window)
+        if known is not one:
+            _merge(known.window, one.window)
     return list(found.values())
 
 

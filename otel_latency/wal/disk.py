@@ -106,8 +106,8 @@ class Disk:
 
     @property
     def first(self) -> Place:
-        """Before the oldest record that is there."""
-        return next((part.first for part in self._parts()), self.end)
+        """Before the oldest record that is there; START where there is none."""
+        return next((part.first for part in self._parts()), START)
 
     @property
     def size_bytes(self) -> int:

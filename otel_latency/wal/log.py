@@ -130,7 +130,7 @@ class Log:
         if not self._disk.fault:  # then what is missing at the beginning had to go, to make room
             self._lose([(START, self._disk.first)])
         for name, number in readers.items():
-            if (lost := self.readers[name].cursor.done.number - (number or 0)) > 0 and number is not None:
+            if number is not None and (lost := self._disk.first.number - number) > 0:
                 log.error("%d requests had to go before %s had done with them: they are lost to it", lost, name)
         self._writer = asyncio.create_task(self._write_groups(), name="log:writer")
         self._noter = asyncio.create_task(self._note_cursors(), name="log:cursors")
